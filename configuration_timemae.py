@@ -1,0 +1,210 @@
+# Copyright 2026 The TimeMAE for Hugging Face authors. Licensed under the Apache License, Version 2.0.
+"""Configuration of TimeMAE (Cheng et al., 2023, https://arxiv.org/abs/2303.00320)."""
+
+import difflib
+import math
+from dataclasses import fields
+from typing import Literal
+
+from huggingface_hub.dataclasses import strict
+from transformers.activations import ACT2FN
+from transformers.configuration_utils import PreTrainedConfig
+
+
+# What transformers itself passes to a configuration or keeps in config.json, beside the declared fields.
+_LIBRARY_ARGUMENTS = {
+    "attn_implementation",
+    "auto_map",
+    "custom_pipelines",
+    "experts_implementation",
+    "model_type",
+    "name_or_path",
+    "num_labels",
+    "output_attentions",
+    "per_layer_config",
+    "quantization_config",
+    "tie_last_hidden_states",
+    "torch_dtype",
+}
+
+
+@strict
+class TimeMAEConfig(PreTrainedConfig):
+    r"""
+    Configuration of a TimeMAE model. The defaults are the settings of the paper (Section 4.1.4) and of the code
+    published with it; what departs from both is said at the argument.
+
+    Args:
+        num_channels (`int`, defaults to 1):
+            Number of variables observed at each time step (*m* in the paper).
+        sequence_length (`int`, defaults to 128):
+            Longest series the position table covers, in time steps. Shorter series are accepted.
+        patch_length (`int`, defaults to 8):
+            Length of the slicing window in time steps (*δ*, Section 3.3.1). Windows do not overlap.
+        hidden_size (`int`, defaults to 64):
+            Width of the embeddings and of all layers (*d*).
+        num_hidden_layers (`int`, defaults to 8):
+            Layers of the visible encoder (*L_v*, Section 3.4.1), and of its momentum copy.
+        num_attention_heads (`int`, defaults to 4):
+            Attention heads of each layer; must divide `hidden_size`.
+        intermediate_size (`int`, *optional*):
+            Width of the feed-forward layers; 4 · `hidden_size` if not given.
+        hidden_act (`str`, defaults to `"gelu"`):
+            Activation of the feed-forward layers, a name that `transformers.activations` knows.
+        hidden_dropout_prob (`float`, defaults to 0.2):
+            Dropout on the output of each sub-layer.
+        attention_probs_dropout_prob (`float`, defaults to 0.2):
+            Dropout on the attention weights.
+        classifier_dropout (`float`, defaults to 0.0):
+            Dropout on the pooled representation before the classification head.
+        decoder_num_hidden_layers (`int`, defaults to 4):
+            Cross-attention layers of the decoupled encoder (*L_m*, Section 3.4.2).
+        mask_ratio (`float`, defaults to 0.6):
+            Share of the patches of a series that pre-training hides: ⌊ratio · patches⌋ of them (Section 3.3.2).
+        mask_scope (`"sample"` or `"batch"`, defaults to `"sample"`):
+            Whether every series draws its own mask, or one mask serves the batch, as in the original code.
+        codebook_size (`int`, defaults to 192):
+            Number of codewords of the tokenizer (Section 3.5.1).
+        gumbel_temperature (`float`, defaults to 1.0):
+            Temperature of the Gumbel-softmax of equation (3). It shapes the gradient of equation (4); the codeword
+            that is drawn does not depend on it.
+        gumbel_noise_scale (`float`, defaults to 1.0):
+            Factor on the Gumbel noise that is added to the codeword scores in training. 0 takes the best-scoring
+            codeword, which is also what evaluation does.
+        codeword_gradient (`"straight_through"` or `"detached"`, defaults to `"straight_through"`):
+            Whether the codeword labels carry a gradient to the tokenizer, equation (4), or none, as in the
+            original code.
+        label_smoothing (`float`, defaults to 0.2):
+            Label smoothing of the codeword cross-entropy.
+        mcc_loss_weight (`float`, defaults to 1.0):
+            Weight of masked codeword classification in the loss (Section 3.5.3).
+        mrr_loss_weight (`float`, defaults to 5.0):
+            Weight of masked representation regression in the loss (Section 3.5.3).
+        momentum (`float`, defaults to 0.99):
+            Share of itself that the target encoder keeps in each update (*τ*, Section 3.5.2).
+        residual_gate_init (`float`, *optional*, defaults to 1e-8):
+            Start of the learned scalar on each sub-layer's output, which the residual sum adds. `None`: no gates.
+        initializer_range (`float`, *optional*):
+            Standard deviation of the normal initialisation of all weight matrices, the position table and the mask
+            token. If not given, as in the original code: Xavier-normal linear layers, a standard normal position
+            table and mask token, and torch's default (Kaiming-uniform) for the patch convolution.
+        layer_norm_eps (`float`, defaults to 1e-5):
+            Epsilon of the layer normalisations.
+
+    Raises:
+        ValueError: a value out of its range, two values that contradict each other, or an unknown argument. The
+            message names the argument, what was expected and what came.
+
+    Example:
+
+    ```python
+    >>> from timemae import TimeMAEConfig, TimeMAEForPreTraining
+
+    >>> config = TimeMAEConfig(num_channels=9, sequence_length=128)
+    >>> config.num_patches
+    16
+    >>> model = TimeMAEForPreTraining(config)
+    ```"""
+
+    model_type = "timemae"
+
+    num_channels: int = 1
+    sequence_length: int = 128
+    patch_length: int = 8
+    hidden_size: int = 64
+    num_hidden_layers: int = 8
+    num_attention_heads: int = 4
+    intermediate_size: int | None = None
+    hidden_act: str = "gelu"
+    hidden_dropout_prob: float | int = 0.2
+    attention_probs_dropout_prob: float | int = 0.2
+    classifier_dropout: float | int = 0.0
+    decoder_num_hidden_layers: int = 4
+    mask_ratio: float = 0.6
+    mask_scope: Literal["sample", "batch"] = "sample"
+    codebook_size: int = 192
+    gumbel_temperature: float | int = 1.0
+    gumbel_noise_scale: float | int = 1.0
+    codeword_gradient: Literal["straight_through", "detached"] = "straight_through"
+    label_smoothing: float | int = 0.2
+    mcc_loss_weight: float | int = 1.0
+    mrr_loss_weight: float | int = 5.0
+    momentum: float | int = 0.99
+    residual_gate_init: float | int | None = 1e-8
+    initializer_range: float | None = None
+    layer_norm_eps: float = 1e-5
+
+    def __post_init__(self, **kwargs):
+        declared = {field.name for field in fields(self)}
+        unknown = sorted(
+            name for name in kwargs if name not in _LIBRARY_ARGUMENTS | declared and not name.startswith("_")
+        )
+        if unknown:
+            hints = {name: difflib.get_close_matches(name, declared, n=1) for name in unknown}
+            named = ", ".join(f"`{name}`" + (f" (did you mean `{hint[0]}`?)" if hint else "") for name, hint in hints.items())
+            raise ValueError(f"TimeMAEConfig does not know the argument {named}.")
+        if self.intermediate_size is None:
+            self.intermediate_size = 4 * self.hidden_size
+        super().__post_init__(**kwargs)
+
+    @property
+    def num_patches(self) -> int:
+        """Number of patches of a series of `sequence_length` time steps, the last one padded: ⌈T / δ⌉."""
+        return math.ceil(self.sequence_length / self.patch_length)
+
+    def num_masked_patches(self, num_patches: int) -> int:
+        """Number of patches that pre-training hides out of `num_patches`: ⌊`mask_ratio` · `num_patches`⌋."""
+        return int(self.mask_ratio * num_patches)
+
+    def validate_architecture(self):
+        """Checks ranges and contradictions; called by `@strict` whenever a configuration is made or loaded."""
+        sizes = (
+            "num_channels",
+            "sequence_length",
+            "patch_length",
+            "hidden_size",
+            "num_hidden_layers",
+            "num_attention_heads",
+            "intermediate_size",
+            "decoder_num_hidden_layers",
+        )
+        for name in sizes:
+            if getattr(self, name) < 1:
+                raise ValueError(f"expected `{name}` of at least 1, got {getattr(self, name)}")
+        if self.codebook_size < 2:
+            raise ValueError(f"expected `codebook_size` of at least 2, got {self.codebook_size}")
+        for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout", "label_smoothing"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"expected `{name}` in [0, 1), got {getattr(self, name)}")
+        for name in ("mcc_loss_weight", "mrr_loss_weight", "gumbel_noise_scale"):
+            if not (0 <= getattr(self, name) < math.inf):
+                raise ValueError(f"expected a finite `{name}` of at least 0, got {getattr(self, name)}")
+        for name in ("gumbel_temperature", "layer_norm_eps"):
+            if not (0 < getattr(self, name) < math.inf):
+                raise ValueError(f"expected a finite `{name}` above 0, got {getattr(self, name)}")
+        if self.initializer_range is not None and not (0 < self.initializer_range < math.inf):
+            raise ValueError(f"expected a finite `initializer_range` above 0, or None, got {self.initializer_range}")
+        if self.residual_gate_init is not None and not math.isfinite(self.residual_gate_init):
+            raise ValueError(f"expected a finite `residual_gate_init`, or None, got {self.residual_gate_init}")
+        if self.mcc_loss_weight == self.mrr_loss_weight == 0:
+            raise ValueError("expected `mcc_loss_weight` or `mrr_loss_weight` above 0, got 0 for both")
+        if not 0 <= self.momentum <= 1:
+            raise ValueError(f"expected `momentum` in [0, 1], got {self.momentum}")
+        if self.hidden_act not in ACT2FN:
+            raise ValueError(f"expected `hidden_act` to be one of {sorted(ACT2FN)}, got {self.hidden_act!r}")
+        if self.hidden_size % self.num_attention_heads:
+            raise ValueError(
+                "expected `hidden_size` to be divisible by `num_attention_heads`, "
+                f"got {self.hidden_size} and {self.num_attention_heads}"
+            )
+        if self.patch_length > self.sequence_length:
+            raise ValueError(
+                "expected `patch_length` of at most `sequence_length`, "
+                f"got {self.patch_length} and {self.sequence_length}"
+            )
+        if not 0 < self.mask_ratio < 1:
+            raise ValueError(f"expected `mask_ratio` in (0, 1), got {self.mask_ratio}")
+        super().validate_architecture()
+
+
+__all__ = ["TimeMAEConfig"]

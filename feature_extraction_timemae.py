@@ -1,0 +1,147 @@
+# Copyright 2026 The TimeMAE for Hugging Face authors. Licensed under the Apache License, Version 2.0.
+"""From raw series to what the model takes: checks, normalisation, padding."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from transformers.feature_extraction_utils import BatchFeature, FeatureExtractionMixin
+from transformers.utils import TensorType
+
+
+NORMALIZATIONS = ("none", "channel", "series")
+
+
+class TimeMAEFeatureExtractor(FeatureExtractionMixin):
+    r"""
+    Normalises series, pads them to the longest of a batch and says which values were observed.
+
+    A NaN in a series is a missing value: it becomes 0 after normalisation, and False in `past_observed_mask`.
+
+    Args:
+        num_channels (`int`, defaults to 1):
+            Number of variables of a series.
+        sequence_length (`int`, *optional*):
+            Longest series accepted, in time steps; absent: any.
+        normalization (`"none"`, `"channel"` or `"series"`, defaults to `"none"`):
+            `"channel"` subtracts `mean` and divides by `std`, statistics of the training set. `"series"` does so with
+            the mean and standard deviation of the observed values of each channel of each series.
+        mean, std (`list[float]` of `num_channels`, *optional*):
+            The statistics that `"channel"` needs.
+
+    Raises:
+        ValueError: an unknown normalisation, or statistics that are missing, not finite or of another length.
+    """
+
+    model_input_names = ["past_values", "past_observed_mask"]
+
+    def __init__(
+        self,
+        num_channels: int = 1,
+        sequence_length: int | None = None,
+        normalization: str = "none",
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if normalization not in NORMALIZATIONS:
+            raise ValueError(f"expected normalization to be one of {NORMALIZATIONS}, got {normalization!r}")
+        if normalization == "channel":
+            for name, statistic in (("mean", mean), ("std", std)):
+                if np.shape(statistic) != (num_channels,) or not np.isfinite(statistic).all():
+                    raise ValueError(
+                        f"expected {num_channels} finite numbers as {name} for the normalization by channel, "
+                        f"got {statistic}"
+                    )
+        self.num_channels = num_channels
+        self.sequence_length = sequence_length
+        self.normalization = normalization
+        self.mean = None if mean is None else [float(value) for value in mean]
+        self.std = None if std is None else [float(value) for value in std]
+
+    def __call__(
+        self, series: np.ndarray | Sequence, return_tensors: str | TensorType | None = "np", **kwargs
+    ) -> BatchFeature:
+        """
+        Args:
+            series (`np.ndarray` of shape `(time, num_channels)` or `(batch_size, time, num_channels)`, or a sequence
+                of arrays `(time_i, num_channels)`): raw series of floating-point numbers, NaN where a value is
+                missing; a tensor or nested lists serve as well. With one channel the last axis may be left out of
+                single series and of ragged ones.
+            return_tensors (`str`, defaults to `"np"`): `"pt"` for tensors.
+
+        Returns:
+            [`BatchFeature`] with `past_values` (float32) and `past_observed_mask` (bool), both of shape
+            `(batch_size, longest, num_channels)`.
+
+        Raises:
+            ValueError: no series; integers; a wrong number of axes or channels; a series that is empty, too long, or
+                without an observed value; infinity.
+        """
+        arrays = self._as_arrays(series)
+        for index, array in enumerate(arrays):
+            self._check(array, index)
+        longest = max(map(len, arrays))
+        past_values = np.full((len(arrays), longest, self.num_channels), np.nan, dtype=np.float32)
+        for row, array in zip(past_values, arrays, strict=True):
+            row[: len(array)] = array
+        past_observed_mask = ~np.isnan(past_values)
+        empty = np.flatnonzero(~past_observed_mask.any(axis=(1, 2))).tolist()
+        if empty:
+            raise ValueError(f"expected at least one observed value in each series, got none in series {empty}")
+        past_values = np.where(past_observed_mask, self._normalize(past_values, past_observed_mask), np.float32(0))
+        return BatchFeature(
+            {"past_values": past_values, "past_observed_mask": past_observed_mask}, tensor_type=return_tensors
+        )
+
+    def _as_arrays(self, series: np.ndarray | Sequence) -> list[np.ndarray]:
+        if len(series) == 0:
+            raise ValueError("expected at least one series with at least one time step, got none")
+        ndim = np.ndim(series) if isinstance(series, np.ndarray) else 1 + np.ndim(series[0])
+        batch = list(series) if ndim == 3 or (ndim == 2 and self._is_ragged(series)) else [series]
+        arrays = [np.asarray(array) for array in batch]
+        if self.num_channels == 1:
+            arrays = [array[:, None] if array.ndim == 1 else array for array in arrays]
+        return arrays
+
+    def _is_ragged(self, series: np.ndarray | Sequence) -> bool:
+        """Tells a list of series of one channel from one series given as a list of its time steps."""
+        return self.num_channels == 1 and not isinstance(series, np.ndarray) and np.ndim(series[0]) == 1 and len(series[0]) != 1
+
+    def _check(self, array: np.ndarray, index: int) -> None:
+        if array.ndim != 2:
+            raise ValueError(
+                f"expected series of shape (time, num_channels), got {array.ndim} dimensions in series {index}"
+            )
+        if not np.issubdtype(array.dtype, np.floating):
+            raise ValueError(f"expected series of a floating-point type, got {array.dtype} in series {index}")
+        if array.shape[1] != self.num_channels:
+            raise ValueError(
+                f"expected series with {self.num_channels} channels, got {array.shape[1]} in series {index}"
+            )
+        if len(array) == 0:
+            raise ValueError(f"expected at least one time step, got none in series {index}")
+        if self.sequence_length is not None and len(array) > self.sequence_length:
+            raise ValueError(
+                f"expected series of at most {self.sequence_length} time steps, got {len(array)} in series {index}"
+            )
+        if np.isinf(array).any():
+            raise ValueError(f"expected finite values, or NaN where a value is missing, got infinity in series {index}")
+
+    def _normalize(self, values: np.ndarray, observed: np.ndarray) -> np.ndarray:
+        if self.normalization == "none":
+            return values
+        if self.normalization == "channel":
+            mean, std = np.asarray(self.mean, np.float32), np.asarray(self.std, np.float32)
+        else:
+            count = np.maximum(observed.sum(axis=1, keepdims=True), 1)
+            filled = np.where(observed, values, np.float32(0))
+            mean = filled.sum(axis=1, keepdims=True, dtype=np.float64) / count
+            squares = np.where(observed, (filled - mean) ** 2, 0)
+            std = np.sqrt(squares.sum(axis=1, keepdims=True) / count)
+            mean, std = mean.astype(np.float32), std.astype(np.float32)
+        # A constant channel has nothing to scale.
+        return (values - mean) / np.where(std > 0, std, np.float32(1))
+
+
+__all__ = ["TimeMAEFeatureExtractor"]

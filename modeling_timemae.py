@@ -1,0 +1,793 @@
+# Copyright 2026 The TimeMAE for Hugging Face authors. Licensed under the Apache License, Version 2.0.
+"""
+TimeMAE: masked autoencoder for time series with decoupled encoders (Cheng et al., 2023,
+https://arxiv.org/abs/2303.00320).
+
+Shapes: `batch_size` series of `time` steps and `num_channels` variables become `num_patches` windows of `patch_length`
+steps, each embedded in `hidden_size` dimensions. Pre-training hides `num_masked` of them and sees `num_visible`.
+"""
+
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.optim.optimizer import register_optimizer_step_post_hook
+from transformers import initialization as init
+from transformers.activations import ACT2FN
+from transformers.masking_utils import create_bidirectional_mask
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_outputs import BaseModelOutputWithPooling, SequenceClassifierOutput
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel
+from transformers.processing_utils import Unpack
+from transformers.utils import ModelOutput, TransformersKwargs, logging
+from transformers.utils.generic import merge_with_config_defaults
+from transformers.utils.output_capturing import OutputRecorder, capture_outputs
+
+
+try:
+    from .configuration_timemae import TimeMAEConfig
+except ImportError:
+    if __package__:
+        raise
+    from configuration_timemae import TimeMAEConfig
+
+
+logger = logging.get_logger(__name__)
+
+
+@dataclass
+class TimeMAEForPreTrainingOutput(ModelOutput):
+    """
+    Output of [`TimeMAEForPreTraining`]. The masked patches of a series stand in the order of time; a series that has
+    fewer of them than the longest of the batch is filled up with zeros, and with -100 in `codewords`.
+
+    Args:
+        loss (`torch.FloatTensor` of shape `(1,)`, if `return_loss`):
+            `mcc_loss_weight` · `mcc_loss` + `mrr_loss_weight` · `mrr_loss` (Section 3.5.3).
+        mcc_loss (`torch.FloatTensor` of shape `(1,)`, if `return_loss`):
+            Masked codeword classification: cross-entropy in nats, a mean over masked patches.
+        mrr_loss (`torch.FloatTensor` of shape `(1,)`, if `return_loss`):
+            Masked representation regression: squared error, a mean over masked patches and dimensions.
+        codeword_logits (`torch.FloatTensor` of shape `(batch_size, num_masked, codebook_size)`):
+            Scores of the codewords for the predicted representations.
+        codewords (`torch.LongTensor` of shape `(batch_size, num_masked)`):
+            The codeword that the tokenizer assigns to each masked patch; -100 where there is none.
+        mask (`torch.BoolTensor` of shape `(batch_size, num_patches)`):
+            True at the masked patches; padding is never masked.
+        predicted_hidden (`torch.FloatTensor` of shape `(batch_size, num_masked, hidden_size)`):
+            What the decoupled encoder makes of the masked positions.
+        target_hidden (`torch.FloatTensor` of shape `(batch_size, num_masked, hidden_size)`):
+            What the target encoder makes of the masked patches; carries no gradient.
+        codebook_perplexity (`torch.FloatTensor` of shape `(1,)`):
+            Exponential of the entropy of the codeword frequencies in this batch: 1 if all masked patches got one
+            codeword (collapse), `codebook_size` if all are equally frequent.
+        hidden_states (`tuple(torch.FloatTensor)`, if `output_hidden_states`):
+            `num_hidden_layers + 1` tensors of shape `(batch_size, num_visible, hidden_size)` of the visible encoder.
+        attentions (`tuple(torch.FloatTensor)`, if `output_attentions`):
+            `num_hidden_layers` tensors of shape `(batch_size, num_heads, num_visible, num_visible)`.
+        cross_attentions (`tuple(torch.FloatTensor)`, if `output_attentions`):
+            `decoder_num_hidden_layers` tensors of shape `(batch_size, num_heads, num_masked, num_visible)`.
+    """
+
+    loss: torch.FloatTensor | None = None
+    mcc_loss: torch.FloatTensor | None = None
+    mrr_loss: torch.FloatTensor | None = None
+    codeword_logits: torch.FloatTensor | None = None
+    codewords: torch.LongTensor | None = None
+    mask: torch.BoolTensor | None = None
+    predicted_hidden: torch.FloatTensor | None = None
+    target_hidden: torch.FloatTensor | None = None
+    codebook_perplexity: torch.FloatTensor | None = None
+    hidden_states: tuple[torch.FloatTensor, ...] | None = None
+    attentions: tuple[torch.FloatTensor, ...] | None = None
+    cross_attentions: tuple[torch.FloatTensor, ...] | None = None
+
+
+class TimeMAEEmbeddings(nn.Module):
+    """Cuts series into patches and embeds them (Section 3.3.1); owns the table of position embeddings."""
+
+    def __init__(self, config: TimeMAEConfig):
+        super().__init__()
+        self.config = config
+        self.patch_embeddings = nn.Conv1d(
+            config.num_channels, config.hidden_size, kernel_size=config.patch_length, stride=config.patch_length
+        )
+        self.position_embeddings = nn.Parameter(torch.empty(config.num_patches, config.hidden_size))
+
+    def forward(
+        self, past_values: torch.Tensor, past_observed_mask: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """
+        Args:
+            past_values (`torch.Tensor` of shape `(batch_size, time, num_channels)`): the series.
+            past_observed_mask (`torch.BoolTensor` of the same shape, *optional*): True where a value was observed.
+
+        Returns:
+            patch embeddings `(batch_size, num_patches, hidden_size)` without positions, position embeddings
+            `(num_patches, hidden_size)`, and a bool mask `(batch_size, num_patches)` that is False at patches without
+            an observed value, or None if every value was observed.
+        """
+        self._check_shapes(past_values, past_observed_mask)
+        if past_observed_mask is not None:
+            past_observed_mask = past_observed_mask.bool()
+            past_values = past_values.masked_fill(~past_observed_mask, 0.0)
+
+        patch_length = self.config.patch_length
+        padding = -past_values.shape[1] % patch_length
+        if padding:
+            past_values = F.pad(past_values, (0, 0, 0, padding))
+        patch_mask = None
+        if past_observed_mask is not None:
+            observed_steps = F.pad(past_observed_mask.any(-1), (0, padding))
+            patch_mask = observed_steps.unflatten(1, (-1, patch_length)).any(-1)
+        if not torch.compiler.is_compiling():
+            self._check_values(past_values, patch_mask)
+
+        dtype = self.patch_embeddings.weight.dtype
+        patch_embeddings = self.patch_embeddings(past_values.transpose(1, 2).to(dtype)).transpose(1, 2)
+        return patch_embeddings, self.position_embeddings[: patch_embeddings.shape[1]], patch_mask
+
+    def _check_shapes(self, past_values: torch.Tensor, past_observed_mask: torch.Tensor | None) -> None:
+        if past_values.ndim != 3:
+            raise ValueError(
+                "expected past_values of shape (batch_size, time, num_channels), "
+                f"got {past_values.ndim} dimensions: {tuple(past_values.shape)}"
+            )
+        if not past_values.is_floating_point():
+            raise ValueError(f"expected past_values of a floating-point type, got {past_values.dtype}")
+        batch_size, time, num_channels = past_values.shape
+        if batch_size == 0 or time == 0:
+            raise ValueError(
+                f"expected at least one series with at least one time step, got past_values of shape "
+                f"{tuple(past_values.shape)}"
+            )
+        if num_channels != self.config.num_channels:
+            raise ValueError(f"expected past_values with {self.config.num_channels} channels, got {num_channels}")
+        longest = self.config.num_patches * self.config.patch_length
+        if time > longest:
+            raise ValueError(f"expected series of at most {longest} time steps (`sequence_length`), got {time}")
+        if past_observed_mask is not None and past_observed_mask.shape != past_values.shape:
+            raise ValueError(
+                f"expected past_observed_mask of the shape of past_values, {tuple(past_values.shape)}, "
+                f"got {tuple(past_observed_mask.shape)}"
+            )
+
+    def _check_values(self, past_values: torch.Tensor, patch_mask: torch.Tensor | None) -> None:
+        if not torch.isfinite(past_values).all():
+            raise ValueError(
+                "expected finite past_values, got NaN or infinity where past_observed_mask does not say that the "
+                "value is missing"
+            )
+        if patch_mask is not None and not patch_mask.any(1).all():
+            empty = (~patch_mask.any(1)).nonzero().flatten().tolist()
+            raise ValueError(f"expected at least one observed value in each series, got none in series {empty}")
+
+
+def eager_attention_forward(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float,
+    dropout: float = 0.0,
+    **kwargs: Unpack[TransformersKwargs],
+) -> tuple[torch.Tensor, torch.Tensor]:
+    attn_weights = torch.matmul(query, key.transpose(2, 3)) * scaling
+    if attention_mask is not None:
+        attn_weights = attn_weights + attention_mask
+    attn_weights = F.softmax(attn_weights, dim=-1, dtype=torch.float32).to(query.dtype)
+    attn_weights = F.dropout(attn_weights, p=dropout, training=module.training)
+    attn_output = torch.matmul(attn_weights, value).transpose(1, 2).contiguous()
+    return attn_output, attn_weights
+
+
+class TimeMAEAttention(nn.Module):
+    """Multi-head attention: self-attention, or cross-attention if `encoder_hidden_states` is given."""
+
+    def __init__(self, config: TimeMAEConfig):
+        super().__init__()
+        self.config = config
+        self.head_dim = config.hidden_size // config.num_attention_heads
+        self.scaling = self.head_dim**-0.5
+        self.attention_dropout = config.attention_probs_dropout_prob
+        self.is_causal = False
+        self.q_proj = nn.Linear(config.hidden_size, config.hidden_size)
+        # No bias: it would shift all scores of a query alike, which the softmax cancels.
+        self.k_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
+        self.v_proj = nn.Linear(config.hidden_size, config.hidden_size)
+        self.o_proj = nn.Linear(config.hidden_size, config.hidden_size)
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        encoder_hidden_states: torch.Tensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        key_value_states = hidden_states if encoder_hidden_states is None else encoder_hidden_states
+        query = self.q_proj(hidden_states).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
+        key = self.k_proj(key_value_states).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
+        value = self.v_proj(key_value_states).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
+
+        attention_interface: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
+            self.config._attn_implementation, eager_attention_forward
+        )
+        attn_output, attn_weights = attention_interface(
+            self,
+            query,
+            key,
+            value,
+            attention_mask,
+            dropout=self.attention_dropout if self.training else 0.0,
+            scaling=self.scaling,
+            **kwargs,
+        )
+        return self.o_proj(attn_output.flatten(-2)), attn_weights
+
+
+class TimeMAEMLP(nn.Module):
+    def __init__(self, config: TimeMAEConfig):
+        super().__init__()
+        self.fc1 = nn.Linear(config.hidden_size, config.intermediate_size)
+        self.activation_fn = ACT2FN[config.hidden_act]
+        self.fc2 = nn.Linear(config.intermediate_size, config.hidden_size)
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        return self.fc2(self.activation_fn(self.fc1(hidden_states)))
+
+
+class TimeMAEResidual(nn.Module):
+    """Residual sum and layer normalisation: LayerNorm(x + dropout(gate · y)), the gate a learned scalar."""
+
+    def __init__(self, config: TimeMAEConfig):
+        super().__init__()
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.layer_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        # One element, not a scalar: FSDP cannot shard tensors without dimensions.
+        self.gate = None if config.residual_gate_init is None else nn.Parameter(torch.empty(1))
+
+    def forward(self, residual: torch.Tensor, hidden_states: torch.Tensor) -> torch.Tensor:
+        if self.gate is not None:
+            hidden_states = self.gate * hidden_states
+        return self.layer_norm(residual + self.dropout(hidden_states))
+
+
+class TimeMAELayer(GradientCheckpointingLayer):
+    """Transformer layer; with `encoder_hidden_states`, queries attend to those and not to each other."""
+
+    def __init__(self, config: TimeMAEConfig):
+        super().__init__()
+        self.attention = TimeMAEAttention(config)
+        self.attention_residual = TimeMAEResidual(config)
+        self.mlp = TimeMAEMLP(config)
+        self.mlp_residual = TimeMAEResidual(config)
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        encoder_hidden_states: torch.Tensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> torch.Tensor:
+        attn_output, _ = self.attention(hidden_states, attention_mask, encoder_hidden_states, **kwargs)
+        hidden_states = self.attention_residual(hidden_states, attn_output)
+        return self.mlp_residual(hidden_states, self.mlp(hidden_states))
+
+
+class TimeMAEEncoder(nn.Module):
+    """The visible encoder H_θ (Section 3.4.1); its momentum copy is the target encoder H_ξ (Section 3.5.2)."""
+
+    def __init__(self, config: TimeMAEConfig):
+        super().__init__()
+        self.config = config
+        self.layers = nn.ModuleList([TimeMAELayer(config) for _ in range(config.num_hidden_layers)])
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        patch_mask: torch.Tensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> torch.Tensor:
+        """
+        Args:
+            hidden_states (`torch.Tensor` of shape `(batch_size, num_patches, hidden_size)`):
+                patch embeddings with positions; all of them or a subset.
+            patch_mask (`torch.BoolTensor` of shape `(batch_size, num_patches)`, *optional*): False at padding.
+
+        Returns:
+            hidden states of the same shape, zero at padding.
+        """
+        attention_mask = create_bidirectional_mask(self.config, hidden_states, patch_mask)
+        for layer in self.layers:
+            hidden_states = layer(hidden_states, attention_mask, **kwargs)
+        return zero_padding(hidden_states, patch_mask)
+
+
+class TimeMAEDecoder(nn.Module):
+    """The decoupled encoder F_φ (Section 3.4.2): masked positions query what the visible encoder has seen."""
+
+    def __init__(self, config: TimeMAEConfig):
+        super().__init__()
+        self.config = config
+        self.layers = nn.ModuleList([TimeMAELayer(config) for _ in range(config.decoder_num_hidden_layers)])
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        encoder_hidden_states: torch.Tensor,
+        patch_mask: torch.Tensor | None = None,
+        encoder_patch_mask: torch.Tensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> torch.Tensor:
+        """
+        Args:
+            hidden_states (`torch.Tensor` of shape `(batch_size, num_masked, hidden_size)`):
+                the mask token with the positions of the masked patches.
+            encoder_hidden_states (`torch.Tensor` of shape `(batch_size, num_visible, hidden_size)`):
+                what the visible encoder returned.
+            patch_mask, encoder_patch_mask (`torch.BoolTensor`, *optional*): False at padding, for each of the two.
+
+        Returns:
+            hidden states of the shape of the first argument, zero at padding.
+        """
+        attention_mask = create_bidirectional_mask(
+            self.config, hidden_states, encoder_patch_mask, encoder_hidden_states=encoder_hidden_states
+        )
+        for layer in self.layers:
+            hidden_states = layer(hidden_states, attention_mask, encoder_hidden_states, **kwargs)
+        return zero_padding(hidden_states, patch_mask)
+
+
+def zero_padding(hidden_states: torch.Tensor, patch_mask: torch.Tensor | None) -> torch.Tensor:
+    if patch_mask is None:
+        return hidden_states
+    return hidden_states.masked_fill(~patch_mask[..., None], 0.0)
+
+
+def gather_patches(hidden_states: torch.Tensor, patch_ids: torch.Tensor) -> torch.Tensor:
+    """Picks patches `(batch_size, n)` out of `(batch_size, num_patches, hidden_size)`."""
+    return hidden_states.gather(1, patch_ids[..., None].expand(-1, -1, hidden_states.shape[-1]))
+
+
+class TimeMAEPreTrainedModel(PreTrainedModel):
+    """Base class: weight initialisation, loading, saving and what the library must know of the architecture."""
+
+    config_class = TimeMAEConfig
+    config: TimeMAEConfig
+    base_model_prefix = "timemae"
+    main_input_name = "past_values"
+    input_modalities = ("time",)
+    supports_gradient_checkpointing = True
+    # The loss is a mean over the batch, so Trainer has to divide it by the gradient accumulation steps.
+    accepts_loss_kwargs = False
+    _no_split_modules = ["TimeMAEEmbeddings", "TimeMAELayer"]
+    _supports_sdpa = True
+    _supports_attention_backend = True
+    _can_compile_fullgraph = True
+    _can_record_outputs = {
+        "hidden_states": OutputRecorder(TimeMAELayer, layer_name="encoder"),
+        "attentions": OutputRecorder(TimeMAEAttention, index=1, layer_name="encoder"),
+    }
+    _input_embed_layer = "patch_embeddings"
+
+    @torch.no_grad()
+    def _init_weights(self, module):
+        std = self.config.initializer_range
+        if isinstance(module, nn.Linear):
+            init.xavier_normal_(module.weight) if std is None else init.normal_(module.weight, std=std)
+            if module.bias is not None:
+                init.zeros_(module.bias)
+        elif isinstance(module, nn.Conv1d):
+            init.kaiming_uniform_(module.weight, a=5**0.5) if std is None else init.normal_(module.weight, std=std)
+            init.zeros_(module.bias)
+        elif isinstance(module, nn.LayerNorm):
+            init.ones_(module.weight)
+            init.zeros_(module.bias)
+        elif isinstance(module, TimeMAEEmbeddings):
+            init.normal_(module.position_embeddings, std=1.0 if std is None else std)
+        elif isinstance(module, TimeMAEResidual) and module.gate is not None:
+            init.constant_(module.gate, self.config.residual_gate_init)
+        elif isinstance(module, TimeMAEForPreTraining):
+            init.normal_(module.mask_token, std=1.0 if std is None else std)
+
+
+class TimeMAEModel(TimeMAEPreTrainedModel):
+    """The visible encoder over all patches of a series, for features."""
+
+    _keys_to_ignore_on_load_unexpected = [r"^(decoder|target_encoder|tokenizer)\.", r"^mask_token$", r"^classifier\."]
+
+    def __init__(self, config: TimeMAEConfig):
+        super().__init__(config)
+        self.embeddings = TimeMAEEmbeddings(config)
+        self.encoder = TimeMAEEncoder(config)
+        self.post_init()
+
+    @merge_with_config_defaults
+    @capture_outputs(tie_last_hidden_states=False)
+    def forward(
+        self,
+        past_values: torch.FloatTensor,
+        past_observed_mask: torch.BoolTensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> BaseModelOutputWithPooling:
+        r"""
+        Args:
+            past_values (`torch.FloatTensor` of shape `(batch_size, time, num_channels)`):
+                Normalised series of at most `sequence_length` time steps; what stands where nothing was observed
+                does not matter.
+            past_observed_mask (`torch.BoolTensor` of shape `(batch_size, time, num_channels)`, *optional*):
+                True where a value was observed; absent: all were. A patch without an observed value is padding.
+
+        Returns:
+            [`~transformers.modeling_outputs.BaseModelOutputWithPooling`]: `last_hidden_state` of shape
+            `(batch_size, num_patches, hidden_size)`, zero at padding; `pooler_output` of shape
+            `(batch_size, hidden_size)`, its mean over the real patches; `hidden_states` and `attentions` on request.
+
+        Raises:
+            ValueError: wrong shape, type or number of channels, a series that is too long, empty or without an
+                observed value, NaN or infinity that the mask does not declare missing.
+        """
+        patch_embeddings, position_embeddings, patch_mask = self.embeddings(past_values, past_observed_mask)
+        last_hidden_state = self.encoder(patch_embeddings + position_embeddings, patch_mask, **kwargs)
+        if patch_mask is None:
+            pooler_output = last_hidden_state.mean(1)
+        else:
+            pooler_output = last_hidden_state.sum(1) / patch_mask.sum(1, keepdim=True).to(last_hidden_state.dtype)
+        return BaseModelOutputWithPooling(last_hidden_state=last_hidden_state, pooler_output=pooler_output)
+
+
+class TimeMAEForPreTraining(TimeMAEPreTrainedModel):
+    """
+    TimeMAE with its two pretext tasks: masked codeword classification (MCC) and masked representation regression
+    (MRR), Section 3.5.
+
+    The target encoder follows the visible encoder by itself: after each step of any `torch.optim` optimizer that
+    holds the visible encoder's weights, it moves by 1 - `momentum` towards them. Where weights are changed by other
+    means, call [`~TimeMAEForPreTraining.update_target_encoder`] once a step; a model that trains while its target
+    stands still warns.
+    """
+
+    _can_record_outputs = {
+        "hidden_states": OutputRecorder(TimeMAELayer, layer_name="timemae.encoder"),
+        "attentions": OutputRecorder(TimeMAEAttention, index=1, layer_name="timemae.encoder"),
+        "cross_attentions": OutputRecorder(TimeMAEAttention, index=1, layer_name="decoder"),
+    }
+    _keys_to_ignore_on_load_unexpected = [r"^classifier\."]
+
+    def __init__(self, config: TimeMAEConfig):
+        super().__init__(config)
+        self._check_mask_ratio(config.num_patches)
+        self.timemae = TimeMAEModel(config)
+        self.mask_token = nn.Parameter(torch.empty(config.hidden_size))
+        self.decoder = TimeMAEDecoder(config)
+        self.tokenizer = nn.Linear(config.hidden_size, config.codebook_size)
+        self.target_encoder = TimeMAEEncoder(config).requires_grad_(False).eval()
+        self._encoder_version = None
+        _MODELS.add(self)
+        self.post_init()
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        _MODELS.add(self)  # copies and unpickled models do not pass through __init__
+
+    @torch.no_grad()
+    def initialize_weights(self):
+        super().initialize_weights()
+        # The target encoder starts as a copy of the visible encoder, also where a checkpoint lacks it.
+        for target, online in zip(self.target_encoder.parameters(), self.timemae.encoder.parameters(), strict=True):
+            init.copy_(target, online)
+
+    def train(self, mode: bool = True):
+        super().train(mode)
+        self.target_encoder.eval()  # targets without dropout
+        return self
+
+    @torch.no_grad()
+    def update_target_encoder(self) -> None:
+        """Moves the target encoder towards the visible encoder: ξ ← τ ξ + (1 - τ) θ (Section 3.5.2)."""
+        targets = list(self.target_encoder.parameters())
+        online = [parameter.to(targets[0].dtype) for parameter in self.timemae.encoder.parameters()]
+        torch._foreach_lerp_(targets, online, 1.0 - self.config.momentum)
+        self._encoder_version = self._current_encoder_version()
+
+    def _current_encoder_version(self) -> int:
+        return sum(parameter._version for parameter in self.timemae.encoder.parameters() if parameter.requires_grad)
+
+    def _warn_if_target_stands_still(self) -> None:
+        version = self._current_encoder_version()
+        if self._encoder_version is not None and version != self._encoder_version:
+            logger.warning_once(
+                "The visible encoder has changed since the last training step, but its target encoder was not "
+                "updated: masked representation regression trains against a target that does not move. Call "
+                "`update_target_encoder()` after each step of your optimizer."
+            )
+        self._encoder_version = version
+
+    @merge_with_config_defaults
+    @capture_outputs(tie_last_hidden_states=False)
+    def forward(
+        self,
+        past_values: torch.FloatTensor,
+        past_observed_mask: torch.BoolTensor | None = None,
+        masking_noise: torch.FloatTensor | None = None,
+        return_loss: bool = True,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> TimeMAEForPreTrainingOutput:
+        r"""
+        Args:
+            past_values (`torch.FloatTensor` of shape `(batch_size, time, num_channels)`):
+                Normalised series of at most `sequence_length` time steps.
+            past_observed_mask (`torch.BoolTensor` of shape `(batch_size, time, num_channels)`, *optional*):
+                True where a value was observed; absent: all were. A patch without an observed value is padding.
+            masking_noise (`torch.FloatTensor` of shape `(batch_size, num_patches)`, *optional*):
+                The ⌊`mask_ratio` · n⌋ patches with the highest noise, of the n real patches of a series, are masked.
+                Drawn uniformly if absent; pass it to repeat a mask.
+            return_loss (`bool`, defaults to True):
+                Whether to compute the losses.
+
+        Returns:
+            [`TimeMAEForPreTrainingOutput`]
+
+        Raises:
+            ValueError: input that [`TimeMAEModel`] refuses; noise of another shape; series so short that none of
+                their patches can be masked.
+        """
+        if self.training and not torch.compiler.is_compiling():
+            self._warn_if_target_stands_still()
+
+        # Patches, and which of them are hidden (Sections 3.3.1 and 3.3.2)
+        patch_embeddings, position_embeddings, patch_mask = self.timemae.embeddings(past_values, past_observed_mask)
+        mask, visible_ids, masked_ids, visible_mask, masked_mask = self.random_masking(
+            patch_embeddings, patch_mask, masking_noise
+        )
+        hidden_states = patch_embeddings + position_embeddings
+
+        # Visible encoder, then the decoupled encoder for the masked positions (Sections 3.4.1 and 3.4.2)
+        visible_hidden = self.timemae.encoder(gather_patches(hidden_states, visible_ids), visible_mask, **kwargs)
+        predicted_hidden = self.decoder(
+            self.mask_token + position_embeddings[masked_ids], visible_hidden, masked_mask, visible_mask, **kwargs
+        )
+        codeword_logits = zero_padding(self.tokenizer(predicted_hidden), masked_mask)
+
+        # Targets: codewords of the masked patches, equations (1) to (4), and the target encoder (Section 3.5.2)
+        codewords, codeword_targets = self.tokenize(gather_patches(patch_embeddings, masked_ids), masked_mask)
+        with torch.no_grad():
+            target_hidden = self.target_encoder(gather_patches(hidden_states, masked_ids), masked_mask, **kwargs)
+
+        loss = mcc_loss = mrr_loss = None
+        if return_loss:
+            mcc_loss = self.masked_codeword_classification(codeword_logits, codewords, codeword_targets)
+            mrr_loss = self.masked_representation_regression(predicted_hidden, target_hidden, masked_mask)
+            loss = self.config.mcc_loss_weight * mcc_loss + self.config.mrr_loss_weight * mrr_loss
+
+        return TimeMAEForPreTrainingOutput(
+            loss=loss,
+            mcc_loss=mcc_loss,
+            mrr_loss=mrr_loss,
+            codeword_logits=codeword_logits,
+            codewords=codewords,
+            mask=mask,
+            predicted_hidden=predicted_hidden,
+            target_hidden=target_hidden,
+            codebook_perplexity=codebook_perplexity(codewords, self.config.codebook_size),
+        )
+
+    def _check_mask_ratio(self, num_patches: int) -> None:
+        num_masked = self.config.num_masked_patches(num_patches)
+        if not 0 < num_masked < num_patches:
+            raise ValueError(
+                f"expected `mask_ratio` to leave at least one masked and one visible patch, got {num_masked} masked "
+                f"of {num_patches} patches at a ratio of {self.config.mask_ratio}"
+            )
+
+    def random_masking(
+        self, patch_embeddings: torch.Tensor, patch_mask: torch.Tensor | None, masking_noise: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+        """
+        Chooses the patches to hide (Section 3.3.2).
+
+        Returns:
+            the mask `(batch_size, num_patches)`, True at masked patches; the ids of the visible and of the masked
+            patches, `(batch_size, num_visible)` and `(batch_size, num_masked)`, in the order of time; and for each of
+            the two a bool mask of its shape that is False where a shorter series is filled up, or None.
+        """
+        batch_size, num_patches, _ = patch_embeddings.shape
+        device = patch_embeddings.device
+        self._check_mask_ratio(num_patches)
+        num_masked = self.config.num_masked_patches(num_patches)
+        if masking_noise is None:
+            rows = batch_size if self.config.mask_scope == "sample" else 1
+            masking_noise = torch.rand(rows, num_patches, device=device).expand(batch_size, -1)
+        elif masking_noise.shape != (batch_size, num_patches):
+            raise ValueError(
+                f"expected masking_noise of shape {(batch_size, num_patches)}, got {tuple(masking_noise.shape)}"
+            )
+
+        if patch_mask is None:
+            order = masking_noise.argsort(dim=1)
+            visible_ids = order[:, : num_patches - num_masked].sort(dim=1).values
+            masked_ids = order[:, num_patches - num_masked :].sort(dim=1).values
+            mask = torch.zeros(batch_size, num_patches, dtype=torch.bool, device=device).scatter(1, masked_ids, True)
+            return mask, visible_ids, masked_ids, None, None
+
+        # Padding goes to the end; of the n real patches of a series the last num_masked_patches(n) are masked.
+        rank = masking_noise.masked_fill(~patch_mask, torch.inf).argsort(dim=1).argsort(dim=1)
+        lengths = patch_mask.sum(1)
+        counts = torch.tensor([self.config.num_masked_patches(n) for n in range(num_patches + 1)], device=device)
+        mask = patch_mask & (rank >= (lengths - counts[lengths])[:, None])
+        visible = patch_mask & ~mask
+        visible_ids = (~visible).int().argsort(dim=1, stable=True)[:, : num_patches - num_masked]
+        masked_ids = (~mask).int().argsort(dim=1, stable=True)[:, :num_masked]
+        return mask, visible_ids, masked_ids, visible.gather(1, visible_ids), mask.gather(1, masked_ids)
+
+    def tokenize(
+        self, patch_embeddings: torch.Tensor, patch_mask: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """
+        Assigns a codeword to each patch (Section 3.5.1): the best-scoring one, in training after Gumbel noise.
+
+        Args:
+            patch_embeddings (`torch.Tensor` of shape `(batch_size, n, hidden_size)`): patches without positions.
+            patch_mask (`torch.BoolTensor` of shape `(batch_size, n)`, *optional*): False at padding.
+
+        Returns:
+            codewords `(batch_size, n)`, -100 at padding; and, in training with `codeword_gradient` =
+            "straight_through", the same as one-hot vectors `(batch_size, n, codebook_size)` with the gradient of
+            equation (4), else None.
+        """
+        scores = self.tokenizer(patch_embeddings)
+        if self.training:
+            gumbel_noise = -torch.empty_like(scores).exponential_().log()
+            scores = (scores + self.config.gumbel_noise_scale * gumbel_noise) / self.config.gumbel_temperature
+        codewords = scores.argmax(-1)
+        targets = None
+        if self.training and self.config.codeword_gradient == "straight_through":
+            soft = scores.softmax(-1)
+            targets = soft + (F.one_hot(codewords, self.config.codebook_size) - soft).detach()
+        if patch_mask is not None:
+            codewords = codewords.masked_fill(~patch_mask, -100)
+        return codewords, targets
+
+    def masked_codeword_classification(
+        self, codeword_logits: torch.Tensor, codewords: torch.Tensor, codeword_targets: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """L_cls, a mean over masked patches; `codeword_targets` takes the place of `codewords` where it is given."""
+        targets = codewords if codeword_targets is None else codeword_targets
+        losses = F.cross_entropy(
+            codeword_logits.flatten(0, 1).float(),
+            targets.flatten(0, 1),
+            reduction="none",
+            label_smoothing=self.config.label_smoothing,
+        )
+        masked = codewords.flatten() != -100
+        return (losses * masked).sum() / masked.sum().clamp(min=1)
+
+    def masked_representation_regression(
+        self, predicted_hidden: torch.Tensor, target_hidden: torch.Tensor, masked_mask: torch.Tensor | None
+    ) -> torch.Tensor:
+        """L_align, the mean squared error over masked patches and dimensions; both arguments are zero at padding."""
+        errors = (predicted_hidden.float() - target_hidden.float()).square()
+        if masked_mask is None:
+            return errors.mean()
+        return errors.sum() / (masked_mask.sum() * errors.shape[-1]).clamp(min=1)
+
+
+def codebook_perplexity(codewords: torch.Tensor, codebook_size: int) -> torch.Tensor:
+    """Exponential of the entropy of the frequencies of `codewords`, of any shape; -100 does not count."""
+    counts = F.one_hot(codewords.flatten() + 100, codebook_size + 100)[:, 100:].sum(0)
+    frequencies = counts / counts.sum().clamp(min=1)
+    return torch.special.entr(frequencies).sum().exp()
+
+
+class TimeMAEForTimeSeriesClassification(TimeMAEPreTrainedModel):
+    """
+    The visible encoder with a linear head on the mean over patches: FineAll, or FineLast after
+    [`~TimeMAEForTimeSeriesClassification.freeze_encoder`]. `config.problem_type` chooses between single-label and
+    multi-label classification and regression; if absent, it follows from `num_labels` and the type of the labels.
+    """
+
+    _keys_to_ignore_on_load_unexpected = [r"^(decoder|target_encoder|tokenizer)\.", r"^mask_token$"]
+
+    def __init__(self, config: TimeMAEConfig):
+        super().__init__(config)
+        self.num_labels = config.num_labels
+        self.timemae = TimeMAEModel(config)
+        self.dropout = nn.Dropout(config.classifier_dropout)
+        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        self.post_init()
+
+    def freeze_encoder(self) -> None:
+        """Trains the head only (FineLast): no gradient for the encoder, and no dropout in it."""
+        self.timemae.requires_grad_(False)
+        self.timemae.eval()
+
+    def train(self, mode: bool = True):
+        super().train(mode)
+        if not any(parameter.requires_grad for parameter in self.timemae.parameters()):
+            self.timemae.eval()
+        return self
+
+    @merge_with_config_defaults
+    @capture_outputs(tie_last_hidden_states=False)
+    def forward(
+        self,
+        past_values: torch.FloatTensor,
+        past_observed_mask: torch.BoolTensor | None = None,
+        labels: torch.Tensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> SequenceClassifierOutput:
+        r"""
+        Args:
+            past_values (`torch.FloatTensor` of shape `(batch_size, time, num_channels)`):
+                Normalised series of at most `sequence_length` time steps.
+            past_observed_mask (`torch.BoolTensor` of shape `(batch_size, time, num_channels)`, *optional*):
+                True where a value was observed; absent: all were. A patch without an observed value is padding.
+            labels (`torch.Tensor`, *optional*):
+                Single-label: integers of shape `(batch_size,)` in [0, num_labels). Multi-label: zeros and ones of
+                shape `(batch_size, num_labels)`. Regression: numbers of shape `(batch_size,)` or
+                `(batch_size, num_labels)`.
+
+        Returns:
+            [`~transformers.modeling_outputs.SequenceClassifierOutput`]: `loss` if labels are given, `logits` of shape
+            `(batch_size, num_labels)`, `hidden_states` and `attentions` on request.
+
+        Raises:
+            ValueError: input that [`TimeMAEModel`] refuses; labels of a wrong shape or out of range.
+        """
+        pooler_output = self.timemae(past_values, past_observed_mask, **kwargs).pooler_output
+        logits = self.classifier(self.dropout(pooler_output))
+        loss = None if labels is None else self.compute_loss(logits, labels)
+        return SequenceClassifierOutput(loss=loss, logits=logits)
+
+    def compute_loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Cross-entropy, binary cross-entropy or squared error, by `problem_type`; a mean over the batch."""
+        problem_type = self.config.problem_type
+        if problem_type is None:
+            if self.num_labels == 1:
+                problem_type = "regression"
+            elif labels.is_floating_point():
+                problem_type = "multi_label_classification"
+            else:
+                problem_type = "single_label_classification"
+
+        if problem_type == "single_label_classification":
+            self._check_class_labels(labels, len(logits))
+            return F.cross_entropy(logits.float(), labels.long())
+        if problem_type == "regression" and self.num_labels == 1:
+            labels = labels.reshape(-1, 1)
+        if labels.shape != logits.shape:
+            raise ValueError(f"expected labels of shape {tuple(logits.shape)}, got {tuple(labels.shape)}")
+        if problem_type == "regression":
+            return F.mse_loss(logits.float(), labels.float())
+        return F.binary_cross_entropy_with_logits(logits.float(), labels.float())
+
+    def _check_class_labels(self, labels: torch.Tensor, batch_size: int) -> None:
+        if labels.shape != (batch_size,) or labels.is_floating_point():
+            raise ValueError(
+                f"expected integer labels of shape {(batch_size,)}, got {labels.dtype} of shape {tuple(labels.shape)}"
+            )
+        if not torch.compiler.is_compiling() and not ((labels >= 0) & (labels < self.num_labels)).all():
+            raise ValueError(
+                f"expected labels from 0 to {self.num_labels - 1}, got {labels.min().item()} to {labels.max().item()}"
+            )
+
+
+# The models whose target encoders follow when an optimizer has stepped on their visible encoders.
+_MODELS: "weakref.WeakSet[TimeMAEForPreTraining]" = weakref.WeakSet()
+
+
+def _update_target_encoders(optimizer: torch.optim.Optimizer, args: tuple, kwargs: dict) -> None:
+    for model in list(_MODELS):
+        first = next((parameter for parameter in model.timemae.encoder.parameters() if parameter.requires_grad), None)
+        if any(parameter is first for group in optimizer.param_groups for parameter in group["params"]):
+            model.update_target_encoder()
+
+
+register_optimizer_step_post_hook(_update_target_encoders)
+
+
+__all__ = ["TimeMAEForPreTraining", "TimeMAEForTimeSeriesClassification", "TimeMAEModel", "TimeMAEPreTrainedModel"]
