@@ -533,3 +533,33 @@ def _canonical_batch(table: pa.Table, rows: list[int], features: Features, place
     if "group" in features:
         columns["group"] = table["group"].cast(features["group"].pa_type)
     return pa.table(columns, schema=features.arrow_schema)
+
+
+# Statistics
+
+
+def channel_statistics(dataset: Dataset) -> dict[str, list]:
+    """Mean, population standard deviation and number of the observed values of each channel, in one pass.
+
+    Returns:
+        `mean`, `std` (floats) and `count` (integers), lists of `num_channels`.
+
+    Raises:
+        TimeSeriesDataError: a channel has no observed value.
+    """
+    count, mean, squares = 0.0, 0.0, 0.0
+    for batch in dataset.select_columns("past_values").with_format("time_series").iter(1000):
+        values = np.concatenate(batch["past_values"]).astype(np.float64)
+        observed = ~np.isnan(values)
+        new_count = observed.sum(axis=0)
+        new_mean = np.where(observed, values, 0).sum(axis=0) / np.maximum(new_count, 1)
+        new_squares = (np.where(observed, values - new_mean, 0) ** 2).sum(axis=0)
+        # The means and sums of squares of two parts combine exactly (Chan et al., 1979).
+        total = np.maximum(count + new_count, 1)
+        delta = new_mean - mean
+        squares = squares + new_squares + delta**2 * count * new_count / total
+        mean = mean + delta * new_count / total
+        count = count + new_count
+    if (count == 0).any():
+        raise TimeSeriesDataError(f"channel {np.argmin(count)} has no observed value in {len(dataset)} series")
+    return {"mean": mean.tolist(), "std": np.sqrt(squares / count).tolist(), "count": count.astype(int).tolist()}

@@ -86,9 +86,7 @@ class TimeMAEFeatureExtractor(FeatureExtractionMixin):
         for row, array in zip(past_values, arrays, strict=True):
             row[: len(array)] = array
         past_observed_mask = ~np.isnan(past_values)
-        empty = np.flatnonzero(~past_observed_mask.any(axis=(1, 2))).tolist()
-        if empty:
-            raise ValueError(f"expected at least one observed value in each series, got none in series {empty}")
+        self._check_values(past_values, past_observed_mask)
         past_values = np.where(past_observed_mask, self._normalize(past_values, past_observed_mask), np.float32(0))
         return BatchFeature(
             {"past_values": past_values, "past_observed_mask": past_observed_mask}, tensor_type=return_tensors
@@ -97,16 +95,13 @@ class TimeMAEFeatureExtractor(FeatureExtractionMixin):
     def _as_arrays(self, series: np.ndarray | Sequence) -> list[np.ndarray]:
         if len(series) == 0:
             raise ValueError("expected at least one series with at least one time step, got none")
-        ndim = np.ndim(series) if isinstance(series, np.ndarray) else 1 + np.ndim(series[0])
-        batch = list(series) if ndim == 3 or (ndim == 2 and self._is_ragged(series)) else [series]
-        arrays = [np.asarray(array) for array in batch]
+        ndim = series.ndim if hasattr(series, "ndim") else 1 + np.ndim(series[0])
+        # A list of one-dimensional series of one channel looks like one series given as a list of its time steps.
+        ragged = ndim == 2 and self.num_channels == 1 and not hasattr(series, "ndim") and len(series[0]) != 1
+        arrays = [np.asarray(array) for array in (series if ndim == 3 or ragged else [series])]
         if self.num_channels == 1:
             arrays = [array[:, None] if array.ndim == 1 else array for array in arrays]
         return arrays
-
-    def _is_ragged(self, series: np.ndarray | Sequence) -> bool:
-        """Tells a list of series of one channel from one series given as a list of its time steps."""
-        return self.num_channels == 1 and not isinstance(series, np.ndarray) and np.ndim(series[0]) == 1 and len(series[0]) != 1
 
     def _check(self, array: np.ndarray, index: int) -> None:
         if array.ndim != 2:
@@ -125,8 +120,16 @@ class TimeMAEFeatureExtractor(FeatureExtractionMixin):
             raise ValueError(
                 f"expected series of at most {self.sequence_length} time steps, got {len(array)} in series {index}"
             )
-        if np.isinf(array).any():
-            raise ValueError(f"expected finite values, or NaN where a value is missing, got infinity in series {index}")
+
+    def _check_values(self, past_values: np.ndarray, past_observed_mask: np.ndarray) -> None:
+        if np.isinf(past_values).any():
+            infinite = np.flatnonzero(np.isinf(past_values).any(axis=(1, 2))).tolist()
+            raise ValueError(
+                f"expected finite values, or NaN where a value is missing, got infinity in series {infinite}"
+            )
+        if not past_observed_mask.any(axis=(1, 2)).all():
+            empty = np.flatnonzero(~past_observed_mask.any(axis=(1, 2))).tolist()
+            raise ValueError(f"expected at least one observed value in each series, got none in series {empty}")
 
     def _normalize(self, values: np.ndarray, observed: np.ndarray) -> np.ndarray:
         if self.normalization == "none":

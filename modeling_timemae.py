@@ -23,7 +23,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling, SequenceCl
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel
 from transformers.processing_utils import Unpack
 from transformers.utils import ModelOutput, TransformersKwargs, logging
-from transformers.utils.generic import merge_with_config_defaults
+from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
 
@@ -711,8 +711,7 @@ class TimeMAEForTimeSeriesClassification(TimeMAEPreTrainedModel):
             self.timemae.eval()
         return self
 
-    @merge_with_config_defaults
-    @capture_outputs(tie_last_hidden_states=False)
+    @can_return_tuple
     def forward(
         self,
         past_values: torch.FloatTensor,
@@ -738,10 +737,12 @@ class TimeMAEForTimeSeriesClassification(TimeMAEPreTrainedModel):
         Raises:
             ValueError: input that [`TimeMAEModel`] refuses; labels of a wrong shape or out of range.
         """
-        pooler_output = self.timemae(past_values, past_observed_mask, **kwargs).pooler_output
-        logits = self.classifier(self.dropout(pooler_output))
+        outputs = self.timemae(past_values, past_observed_mask, **kwargs)
+        logits = self.classifier(self.dropout(outputs.pooler_output))
         loss = None if labels is None else self.compute_loss(logits, labels)
-        return SequenceClassifierOutput(loss=loss, logits=logits)
+        return SequenceClassifierOutput(
+            loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
+        )
 
     def compute_loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Cross-entropy, binary cross-entropy or squared error, by `problem_type`; a mean over the batch."""

@@ -1,0 +1,109 @@
+#!/usr/bin/env python
+"""
+Trains a classifier (or a regressor, if the labels are real numbers), as a rule from a pre-trained model.
+
+    python scripts/run_classification.py --dataset JapaneseVowels --model_name_or_path outputs/pretrained \
+        --output_dir outputs/classifier                      # FineAll; --freeze_encoder: the head only
+
+The best checkpoint on validation is kept; test is read once, at the end. Leaves in the output directory the model with
+its feature extractor, checkpoints to resume from (--resume_from_checkpoint last) and results.json. --help lists all
+arguments.
+"""
+
+import time
+from dataclasses import dataclass, field
+
+from datasets import ClassLabel
+from sklearn.metrics import confusion_matrix
+from transformers import Trainer, set_seed
+
+from modeling_timemae import TimeMAEForTimeSeriesClassification
+from training_timemae import (
+    DataArguments,
+    FineTuningArguments,
+    ModelArguments,
+    TimeMAEDataCollator,
+    classification_metrics,
+    load_data,
+    make_config,
+    make_feature_extractor,
+    make_model,
+    parse_arguments,
+    prepare_output_dir,
+    regression_metrics,
+    write_results,
+)
+
+
+@dataclass
+class ClassificationArguments:
+    freeze_encoder: bool = field(default=False, metadata={"help": "Train the head only."})
+    evaluate_on_test: bool = field(default=True, metadata={"help": "Read the test split once, at the end."})
+
+
+def main() -> None:
+    started = time.time()
+    arguments, data_arguments, model_arguments, training_arguments = parse_arguments(
+        ClassificationArguments, DataArguments, ModelArguments, FineTuningArguments, description=__doc__
+    )
+    checkpoint = prepare_output_dir(training_arguments.output_dir, training_arguments.resume_from_checkpoint)
+    dataset = load_data(data_arguments, needs_labels=True)
+    feature_extractor = make_feature_extractor(
+        dataset, data_arguments.normalization, model_arguments.model_name_or_path
+    )
+    labels = dataset["train"].features["labels"]
+    if is_classification := isinstance(labels, ClassLabel):
+        names = dict(enumerate(labels.names))
+        task = {
+            "id2label": names,
+            "label2id": {name: index for index, name in names.items()},
+            "problem_type": "single_label_classification",
+        }
+    else:
+        task = {"num_labels": 1, "problem_type": "regression"}
+        if training_arguments.metric_for_best_model == "accuracy":
+            training_arguments.metric_for_best_model, training_arguments.greater_is_better = "loss", False
+    config = make_config(model_arguments, dataset, **task)
+    feature_extractor.sequence_length = config.sequence_length
+
+    set_seed(training_arguments.seed)
+    model = make_model(TimeMAEForTimeSeriesClassification, config, model_arguments.model_name_or_path)
+    if arguments.freeze_encoder:
+        model.freeze_encoder()
+    if "validation" not in dataset:
+        training_arguments.eval_strategy, training_arguments.load_best_model_at_end = "no", False
+    trainer = Trainer(
+        model=model,
+        args=training_arguments,
+        train_dataset=dataset["train"],
+        eval_dataset=dataset.get("validation"),
+        data_collator=TimeMAEDataCollator(feature_extractor),
+        processing_class=feature_extractor,
+        compute_metrics=classification_metrics if is_classification else regression_metrics,
+    )
+    metrics = trainer.train(resume_from_checkpoint=checkpoint).metrics
+    trainer.save_model()
+    trainer.save_state()
+    if "validation" in dataset:
+        metrics |= trainer.evaluate()
+    if arguments.evaluate_on_test and "test" in dataset:
+        prediction = trainer.predict(dataset["test"])
+        metrics |= prediction.metrics
+        if is_classification:
+            predicted = prediction.predictions.argmax(-1)
+            metrics["test_confusion_matrix"] = confusion_matrix(
+                prediction.label_ids, predicted, labels=range(labels.num_classes)
+            ).tolist()
+    if trainer.is_world_process_zero():
+        settings = {
+            **vars(arguments),
+            **vars(data_arguments),
+            "model_name_or_path": model_arguments.model_name_or_path,
+            "model": config.to_diff_dict(),
+            **training_arguments.to_sanitized_dict(),
+        }
+        write_results(training_arguments.output_dir, metrics, settings, started)
+
+
+if __name__ == "__main__":
+    main()

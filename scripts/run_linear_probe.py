@@ -1,0 +1,85 @@
+#!/usr/bin/env python
+"""
+FineLast: logistic regression on the standardised, mean-pooled features of a frozen encoder.
+
+    python scripts/run_linear_probe.py --dataset JapaneseVowels --model_name_or_path outputs/pretrained \
+        --output_dir outputs/probe                           # without a model: an untrained encoder
+
+Fits on train and writes accuracy and macro-F1 on validation and, unless --no_evaluate_on_test, on test to
+results.json, beside those of always answering the most frequent class. --help lists all arguments.
+"""
+
+import time
+from dataclasses import dataclass, field
+
+from sklearn.dummy import DummyClassifier
+from transformers import set_seed
+
+from modeling_timemae import TimeMAEModel
+from training_timemae import (
+    ClassificationMetrics,
+    DataArguments,
+    ModelArguments,
+    extract_features,
+    fit_linear_probe,
+    load_data,
+    make_config,
+    make_feature_extractor,
+    make_model,
+    parse_arguments,
+    prepare_output_dir,
+    write_results,
+)
+
+
+@dataclass
+class ProbeArguments:
+    output_dir: str = field(metadata={"help": "New directory for results.json."})
+    batch_size: int = field(default=256, metadata={"help": "Series at a time through the encoder."})
+    evaluate_on_test: bool = field(default=True, metadata={"help": "Read the test split, once."})
+    seed: int = field(default=42, metadata={"help": "Seed of the weights of an untrained encoder."})
+
+
+def main() -> None:
+    started = time.time()
+    arguments, data_arguments, model_arguments = parse_arguments(
+        ProbeArguments, DataArguments, ModelArguments, description=__doc__
+    )
+    prepare_output_dir(arguments.output_dir)
+    dataset = load_data(data_arguments, needs_labels=True)
+    feature_extractor = make_feature_extractor(
+        dataset, data_arguments.normalization, model_arguments.model_name_or_path
+    )
+    config = make_config(model_arguments, dataset)
+    set_seed(arguments.seed)
+    model = make_model(TimeMAEModel, config, model_arguments.model_name_or_path)
+
+    names = ["train", "validation", "test"] if arguments.evaluate_on_test else ["train", "validation"]
+    splits = {name: dataset[name] for name in names if name in dataset}
+    features = {
+        name: extract_features(model, split, feature_extractor, arguments.batch_size, f"features of {name}")
+        for name, split in splits.items()
+    }
+    labels = {name: split["labels"][:] for name, split in splits.items()}
+    probe = fit_linear_probe(features["train"], labels["train"])
+    majority = DummyClassifier(strategy="most_frequent").fit(features["train"], labels["train"])
+    metrics = {}
+    for name in splits:
+        for kind, classifier in (("", probe), ("majority_", majority)):
+            scores = ClassificationMetrics().compute(
+                predictions=classifier.predict(features[name]), references=labels[name]
+            )
+            metrics |= {f"{name}_{kind}{metric}": value for metric, value in scores.items()}
+    settings = {
+        **vars(arguments),
+        **vars(data_arguments),
+        "model_name_or_path": model_arguments.model_name_or_path,
+        "model": config.to_diff_dict(),
+    }
+    write_results(arguments.output_dir, metrics, settings, started)
+    for name, value in metrics.items():
+        print(f"{name:30} {value:.4f}")
+
+
+if __name__ == "__main__":
+    main()

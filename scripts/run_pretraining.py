@@ -1,0 +1,73 @@
+#!/usr/bin/env python
+"""
+Pre-trains TimeMAE on unlabelled series.
+
+    python scripts/run_pretraining.py --dataset JapaneseVowels --patch_length 2 --output_dir outputs/pretrained
+    python scripts/run_pretraining.py arguments.yaml
+    accelerate launch scripts/run_pretraining.py ...        # several GPUs
+
+Leaves in the output directory the model of the last step with its feature extractor, checkpoints to resume from
+(--resume_from_checkpoint last) and results.json. --help lists all arguments.
+"""
+
+import time
+
+from transformers import set_seed
+
+from modeling_timemae import TimeMAEForPreTraining
+from training_timemae import (
+    DataArguments,
+    ModelArguments,
+    PreTrainingArguments,
+    PreTrainingTrainer,
+    TimeMAEDataCollator,
+    check_series_lengths,
+    load_data,
+    make_config,
+    make_feature_extractor,
+    make_model,
+    parse_arguments,
+    prepare_output_dir,
+    with_fixed_masks,
+    write_results,
+)
+
+
+def main() -> None:
+    started = time.time()
+    data_arguments, model_arguments, training_arguments = parse_arguments(
+        DataArguments, ModelArguments, PreTrainingArguments, description=__doc__
+    )
+    checkpoint = prepare_output_dir(training_arguments.output_dir, training_arguments.resume_from_checkpoint)
+    dataset = load_data(data_arguments)
+    feature_extractor = make_feature_extractor(
+        dataset, data_arguments.normalization, model_arguments.model_name_or_path
+    )
+    config = make_config(model_arguments, dataset)
+    check_series_lengths(dataset, config)
+    feature_extractor.sequence_length = config.sequence_length
+
+    set_seed(training_arguments.seed)
+    model = make_model(TimeMAEForPreTraining, config, model_arguments.model_name_or_path)
+    if "validation" not in dataset:
+        training_arguments.eval_strategy = "no"
+    trainer = PreTrainingTrainer(
+        model=model,
+        args=training_arguments,
+        train_dataset=dataset["train"],
+        eval_dataset=with_fixed_masks(dataset["validation"], config.patch_length) if "validation" in dataset else None,
+        data_collator=TimeMAEDataCollator(feature_extractor),
+        processing_class=feature_extractor,
+    )
+    metrics = trainer.train(resume_from_checkpoint=checkpoint).metrics
+    trainer.save_model()
+    trainer.save_state()
+    if "validation" in dataset:
+        metrics |= trainer.evaluate()
+    if trainer.is_world_process_zero():
+        settings = {**vars(data_arguments), "model": config.to_diff_dict(), **training_arguments.to_sanitized_dict()}
+        write_results(training_arguments.output_dir, metrics, settings, started)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+import pytest
+from transformers import AutoConfig
+
+from timemae import TimeMAEConfig
+
+
+def test_defaults_are_those_of_the_paper():
+    config = TimeMAEConfig()
+    assert (config.hidden_size, config.num_hidden_layers, config.decoder_num_hidden_layers) == (64, 8, 4)
+    assert (config.num_attention_heads, config.intermediate_size) == (4, 256)
+    assert (config.mask_ratio, config.codebook_size, config.momentum) == (0.6, 192, 0.99)
+    assert (config.mcc_loss_weight, config.mrr_loss_weight, config.label_smoothing) == (1.0, 5.0, 0.2)
+
+
+def test_round_trip(tmp_path):
+    config = TimeMAEConfig(num_channels=9, residual_gate_init=None, id2label={0: "walk", 1: "sit", 2: "lie"})
+    config.save_pretrained(tmp_path)
+    for loaded in (TimeMAEConfig.from_pretrained(tmp_path), AutoConfig.from_pretrained(tmp_path)):
+        assert isinstance(loaded, TimeMAEConfig)
+        assert loaded.to_diff_dict() == config.to_diff_dict()
+        assert loaded.num_labels == 3
+
+
+@pytest.mark.parametrize(("time", "patches", "masked"), [(128, 16, 9), (40, 5, 3), (41, 6, 3), (8, 1, 0)])
+def test_number_of_patches(time, patches, masked):
+    config = TimeMAEConfig(sequence_length=time, patch_length=8)
+    assert config.num_patches == patches
+    assert config.num_masked_patches(patches) == masked
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"hiden_size": 32}, "`hiden_size`.*did you mean `hidden_size`"),
+        ({"nonsense": 1}, "`nonsense`"),
+        ({"hidden_size": 30}, "divisible.*30 and 4"),
+        ({"hidden_size": "64"}, "hidden_size.*expected int"),
+        ({"num_channels": 0}, "`num_channels` of at least 1, got 0"),
+        ({"codebook_size": 1}, "`codebook_size` of at least 2, got 1"),
+        ({"mask_ratio": 1.0}, r"`mask_ratio` in \(0, 1\), got 1.0"),
+        ({"mask_ratio": 0.0}, r"`mask_ratio` in \(0, 1\), got 0.0"),
+        ({"mask_scope": "series"}, "mask_scope.*series"),
+        ({"codeword_gradient": "soft"}, "codeword_gradient.*soft"),
+        ({"momentum": 1.5}, r"`momentum` in \[0, 1\], got 1.5"),
+        ({"hidden_dropout_prob": 1.0}, r"`hidden_dropout_prob` in \[0, 1\), got 1.0"),
+        ({"gumbel_temperature": 0.0}, "`gumbel_temperature` above 0, got 0.0"),
+        ({"gumbel_noise_scale": -1.0}, "`gumbel_noise_scale` of at least 0, got -1.0"),
+        ({"mcc_loss_weight": 0.0, "mrr_loss_weight": 0.0}, "`mcc_loss_weight` or `mrr_loss_weight`"),
+        ({"patch_length": 200}, "`patch_length` of at most `sequence_length`, got 200 and 128"),
+        ({"hidden_act": "gellu"}, "`hidden_act`.*gellu"),
+        ({"initializer_range": 0.0}, "`initializer_range` above 0, or None, got 0.0"),
+        ({"residual_gate_init": float("nan")}, "`residual_gate_init`, or None, got nan"),
+    ],
+)
+def test_refuses_bad_arguments(arguments, message):
+    with pytest.raises(Exception, match=message):
+        TimeMAEConfig(**arguments)

@@ -1,0 +1,516 @@
+import copy
+import logging
+
+import pytest
+import torch
+from conftest import FIXTURES
+from safetensors.torch import load_file
+from torch.nn import functional as F
+from transformers import (
+    AutoModel,
+    AutoModelForPreTraining,
+    AutoModelForSequenceClassification,
+    Trainer,
+    TrainingArguments,
+)
+
+import modeling_timemae
+from timemae import TimeMAEConfig, TimeMAEForPreTraining, TimeMAEForTimeSeriesClassification, TimeMAEModel
+
+
+CLASSES = [TimeMAEModel, TimeMAEForPreTraining, TimeMAEForTimeSeriesClassification]
+
+
+def noise_that_masks(masked_index: torch.Tensor, batch_size: int, num_patches: int) -> torch.Tensor:
+    noise = torch.zeros(batch_size, num_patches)
+    noise[:, masked_index] = 1.0
+    return noise
+
+
+def assert_close(actual: torch.Tensor, expected: torch.Tensor, tolerance: float = 1e-5) -> None:
+    torch.testing.assert_close(actual, expected, atol=tolerance, rtol=0)
+
+
+# --- Agreement with the original code ---
+
+
+@pytest.fixture
+def converted(run_script, tmp_path):
+    def convert(name: str, task: str) -> str:
+        directory = tmp_path / f"{name}-{task}"
+        run_script("convert_original_checkpoint.py", FIXTURES / f"{name}.safetensors", directory, "--task", task)
+        return str(directory)
+
+    return convert
+
+
+NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+
+
+def test_pretraining_agrees_with_the_original(converted):
+    expected = load_file(FIXTURES / "original_outputs.safetensors")
+    model = TimeMAEForPreTraining.from_pretrained(converted("original_state_dict", "pretraining"))
+    past_values, masked_index = expected["past_values"], expected["masked_index"]
+    order = masked_index.argsort()  # ours are in the order of time, the original's in that of its shuffle
+    with torch.no_grad():
+        output = model(past_values, masking_noise=noise_that_masks(masked_index, 6, 5), output_hidden_states=True)
+        patch_embeddings, position_embeddings, _ = model.timemae.embeddings(past_values)
+
+    assert_close(patch_embeddings, expected["patch_embeddings"])
+    assert_close(position_embeddings, expected["position_embeddings"])
+    assert_close(model.tokenizer(patch_embeddings), expected["tokenizer_logits"])
+    assert_close(output.hidden_states[-1], expected["visible_hidden"][:, expected["visible_index"].argsort()])
+    assert_close(output.target_hidden, expected["target_hidden"][:, order])
+    assert_close(output.predicted_hidden, expected["decoder_hidden"][:, order])
+    assert_close(output.codeword_logits, expected["codeword_logits"][:, order])
+    assert output.codewords.equal(expected["codeword_labels_argmax"][:, order])
+    assert_close(output.mcc_loss, expected["mcc_loss"])
+    assert_close(output.mrr_loss, expected["mrr_loss"])
+    assert_close(output.loss, expected["loss_alpha5_beta1"])
+
+
+def test_classification_agrees_with_the_original(converted):
+    expected = load_file(FIXTURES / "original_outputs.safetensors")
+    directory = converted("original_state_dict", "classification")
+    model = TimeMAEForTimeSeriesClassification.from_pretrained(directory)
+    with torch.no_grad():
+        output = model.timemae(expected["past_values"])
+        logits = model(expected["past_values"]).logits
+    assert_close(output.last_hidden_state, expected["encoder_all_visible"])
+    assert_close(output.pooler_output, expected["pooled"])
+    assert_close(logits, expected["class_logits"])
+
+
+def test_three_training_steps_agree_with_the_original(converted):
+    recorded = load_file(FIXTURES / "original_three_steps.safetensors")
+    model = TimeMAEForPreTraining.from_pretrained(
+        converted("original_state_dict", "pretraining"), gumbel_noise_scale=0.0, **NO_DROPOUT
+    ).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    for past_values, permutation, losses in zip(
+        recorded["past_values"], recorded["patch_permutation"], recorded["loss_mcc_mrr"], strict=True
+    ):
+        output = model(past_values, masking_noise=noise_that_masks(permutation[2:], 6, 5))
+        assert_close(torch.stack([output.loss, output.mcc_loss, output.mrr_loss]).double(), losses)
+        optimizer.zero_grad()
+        output.loss.backward()
+        optimizer.step()
+
+    after = TimeMAEForPreTraining.from_pretrained(
+        converted("original_state_dict_after_three_steps", "pretraining")
+    ).state_dict()
+    for name, weight in model.state_dict().items():
+        assert_close(weight, after[name], 1e-4)
+
+
+# --- Padding and missing values ---
+
+
+@pytest.mark.parametrize("mask_scope", ["sample", "batch"])
+def test_padding_changes_no_output(tiny_config, mask_scope):
+    tiny_config.mask_scope = mask_scope
+    lengths = [40, 21, 16, 33]
+    series = [torch.randn(1, length, 3) for length in lengths]
+    batch, observed = torch.full((4, 40, 3), torch.nan), torch.zeros(4, 40, 3, dtype=torch.bool)
+    for row, one in enumerate(series):
+        batch[row, : one.shape[1]], observed[row, : one.shape[1]] = one, True
+    noise = torch.rand(4, 5)
+
+    base = TimeMAEModel(tiny_config).eval()
+    classifier = TimeMAEForTimeSeriesClassification(tiny_config).eval()
+    pretraining = TimeMAEForPreTraining(tiny_config).eval()
+    with torch.no_grad():
+        hidden = base(batch, observed)
+        logits = classifier(batch, observed).logits
+        together = pretraining(batch, observed, masking_noise=noise)
+        losses = []
+        for row, one in enumerate(series):
+            num_patches = -(-lengths[row] // 8)
+            alone = base(one)
+            assert_close(hidden.last_hidden_state[row, :num_patches], alone.last_hidden_state[0])
+            assert not hidden.last_hidden_state[row, num_patches:].any()
+            assert_close(hidden.pooler_output[row], alone.pooler_output[0])
+            assert_close(logits[row], classifier(one).logits[0])
+
+            output = pretraining(one, masking_noise=noise[row : row + 1, :num_patches])
+            num_masked = output.codewords.shape[1]
+            assert together.mask[row, :num_patches].equal(output.mask[0])
+            assert not together.mask[row, num_patches:].any()
+            assert together.codewords[row, :num_masked].equal(output.codewords[0])
+            assert (together.codewords[row, num_masked:] == -100).all()
+            for name in ("predicted_hidden", "target_hidden", "codeword_logits"):
+                assert_close(together[name][row, :num_masked], output[name][0])
+                assert not together[name][row, num_masked:].any()
+            losses.append((num_masked, output.mcc_loss, output.mrr_loss))
+    weights = torch.tensor([weight for weight, _, _ in losses]) / sum(weight for weight, _, _ in losses)
+    assert_close(together.mcc_loss, sum(w * mcc for w, (_, mcc, _) in zip(weights, losses, strict=True)))
+    assert_close(together.mrr_loss, sum(w * mrr for w, (_, _, mrr) in zip(weights, losses, strict=True)))
+
+
+def test_a_missing_value_in_a_real_patch_counts_as_zero(tiny_config):
+    model = TimeMAEModel(tiny_config).eval()
+    past_values = torch.randn(2, 40, 3)
+    observed = torch.rand(2, 40, 3) > 0.3
+    holes = past_values.masked_fill(~observed, torch.nan)
+    assert_close(model(holes, observed).pooler_output, model(past_values * observed).pooler_output)
+
+
+def test_a_missing_window_is_not_a_window_of_zeros(tiny_config):
+    model = TimeMAEModel(tiny_config).eval()
+    past_values = torch.randn(1, 40, 3)
+    past_values[:, 8:16] = 0.0
+    observed = torch.ones_like(past_values, dtype=torch.bool)
+    observed[:, 8:16] = False
+    missing, zeros = model(past_values, observed), model(past_values)
+    assert not missing.last_hidden_state[:, 1].any()
+    assert (missing.pooler_output - zeros.pooler_output).abs().max() > 1e-3
+    # It is as if the window did not exist: the others see only each other.
+    patches, positions, _ = model.embeddings(past_values)
+    rest = [0, 2, 3, 4]
+    assert_close(missing.last_hidden_state[:, rest], model.encoder((patches + positions)[:, rest]))
+
+
+def test_gradients_are_finite_with_padding(tiny_config):
+    model = TimeMAEForPreTraining(tiny_config).train()
+    observed = torch.ones(3, 40, 3, dtype=torch.bool)
+    observed[0, 8:] = False  # a single patch, of which nothing can be masked
+    observed[1, 20:] = False
+    model(torch.randn(3, 40, 3), observed).loss.backward()
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            assert parameter.grad is not None and parameter.grad.isfinite().all(), name
+
+
+# --- Masking and codewords ---
+
+
+def test_masks_the_patches_with_the_highest_noise(tiny_config):
+    model = TimeMAEForPreTraining(tiny_config).eval()
+    noise = torch.rand(7, 5)
+    first, second = (model(torch.randn(7, 40, 3), masking_noise=noise).mask for _ in range(2))
+    assert first.equal(second)
+    assert first.equal(noise >= noise.sort(dim=1, descending=True).values[:, 2:3])
+
+
+def test_mask_scope(tiny_config):
+    past_values = torch.randn(32, 40, 3)
+    masks = TimeMAEForPreTraining(tiny_config).eval()(past_values).mask
+    assert (masks.sum(1) == 3).all()
+    assert len(masks.unique(dim=0)) > 1
+    tiny_config.mask_scope = "batch"
+    masks = TimeMAEForPreTraining(tiny_config).eval()(past_values).mask
+    assert len(masks.unique(dim=0)) == 1
+
+
+def test_evaluation_repeats_and_training_draws_codewords(tiny_config):
+    model = TimeMAEForPreTraining(tiny_config)
+    past_values, noise = torch.randn(16, 40, 3), torch.rand(16, 5)
+    model.eval()
+    assert model(past_values, masking_noise=noise).codewords.equal(model(past_values, masking_noise=noise).codewords)
+    model.train()
+    assert not model(past_values, masking_noise=noise).codewords.equal(
+        model(past_values, masking_noise=noise).codewords
+    )
+
+
+def test_gumbel_noise_draws_from_the_softmax_of_the_scores(tiny_config):
+    model = TimeMAEForPreTraining(tiny_config).train()
+    patches = torch.randn(1, 1, 16).expand(20_000, 1, 16)
+    codewords, _ = model.tokenize(patches)
+    frequencies = torch.bincount(codewords.flatten(), minlength=12) / len(patches)
+    assert_close(frequencies, model.tokenizer(patches[0, 0]).softmax(-1), 0.02)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 2.0])
+def test_straight_through_estimator_is_equation_4(tiny_config, temperature):
+    tiny_config.gumbel_temperature, tiny_config.gumbel_noise_scale = temperature, 0.0
+    tiny_config.codeword_gradient = "straight_through"
+    model = TimeMAEForPreTraining(tiny_config).train()
+    patches = torch.randn(4, 3, 16, requires_grad=True)
+    codewords, targets = model.tokenize(patches)
+    assert_close(targets, F.one_hot(codewords, 12).float())
+    weights = torch.randn(4, 3, 12)
+    (gradient,) = torch.autograd.grad((weights * targets).sum(), patches)
+    soft = (model.tokenizer(patches) / temperature).softmax(-1)
+    (expected,) = torch.autograd.grad((weights * soft).sum(), patches)
+    assert_close(gradient, expected)
+
+
+def test_detached_codewords_carry_no_gradient(tiny_config):
+    tiny_config.codeword_gradient = "detached"
+    model = TimeMAEForPreTraining(tiny_config).train()
+    assert model.tokenize(torch.randn(4, 3, 16))[1] is None
+
+
+def test_codebook_perplexity():
+    perplexity = modeling_timemae.codebook_perplexity
+    assert_close(perplexity(torch.full((4, 3), 7), 12), torch.tensor(1.0))
+    assert_close(perplexity(torch.arange(12).repeat(5), 12), torch.tensor(12.0))
+    assert_close(perplexity(torch.tensor([0, 1, -100, -100]), 12), torch.tensor(2.0))
+
+
+# --- The target encoder ---
+
+
+def encoder_pairs(model):
+    return list(zip(model.target_encoder.parameters(), model.timemae.encoder.parameters(), strict=True))
+
+
+def test_target_encoder_starts_as_a_copy_and_takes_no_gradient(tiny_config):
+    model = TimeMAEForPreTraining(tiny_config)
+    for target, online in encoder_pairs(model):
+        assert target.equal(online) and target is not online
+        assert not target.requires_grad
+
+
+def test_a_checkpoint_without_target_encoder_gets_a_copy(tiny_config, tmp_path):
+    TimeMAEForTimeSeriesClassification(tiny_config).save_pretrained(tmp_path)
+    model = TimeMAEForPreTraining.from_pretrained(tmp_path)
+    assert all(target.equal(online) for target, online in encoder_pairs(model))
+
+
+def test_target_encoder_follows_each_optimizer_step(tiny_config):
+    model = TimeMAEForPreTraining(tiny_config).train()
+    model = copy.deepcopy(model)
+    other = TimeMAEForPreTraining(tiny_config).train()
+    untouched = copy.deepcopy(other.state_dict())
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    expected = [target.clone() for target, _ in encoder_pairs(model)]
+    for step in range(6):
+        (model(torch.randn(4, 40, 3)).loss / 2).backward()
+        if step % 2:  # two forward passes a step
+            optimizer.step()
+            optimizer.zero_grad()
+            expected = [0.99 * before + 0.01 * online for before, (_, online) in zip(expected, encoder_pairs(model))]
+        for (target, _), value in zip(encoder_pairs(model), expected, strict=True):
+            assert_close(target, value, 1e-6)
+    assert any(not target.equal(online) for target, online in encoder_pairs(model))
+    assert all(weight.equal(untouched[name]) for name, weight in other.state_dict().items())
+
+
+def test_target_encoder_follows_in_a_plain_trainer_and_is_saved(tiny_config, tmp_path):
+    rows = [{"past_values": torch.randn(40, 3)} for _ in range(16)]
+    snapshots = []
+
+    class Recorder(modeling_timemae.TimeMAEForPreTraining):
+        def update_target_encoder(self):
+            super().update_target_encoder()
+            snapshots.append([parameter.detach().clone() for parameter in self.timemae.encoder.parameters()])
+
+    model = Recorder(tiny_config)
+    expected = [target.clone() for target, _ in encoder_pairs(model)]
+    arguments = TrainingArguments(
+        tmp_path, per_device_train_batch_size=2, gradient_accumulation_steps=4, num_train_epochs=1, report_to=[]
+    )
+    trainer = Trainer(model, arguments, train_dataset=rows)
+    trainer.train()
+    trainer.save_model()
+    assert len(snapshots) == trainer.state.global_step == 2
+    for online in snapshots:
+        expected = [0.99 * before + 0.01 * now for before, now in zip(expected, online, strict=True)]
+    loaded = TimeMAEForPreTraining.from_pretrained(tmp_path)
+    for (target, _), (saved, _), value in zip(encoder_pairs(model), encoder_pairs(loaded), expected, strict=True):
+        assert_close(target, value, 1e-6)
+        assert saved.equal(target)
+
+
+def test_warns_if_the_target_encoder_stands_still(tiny_config, caplog):
+    model = TimeMAEForPreTraining(tiny_config).train()
+    modeling_timemae.logger.warning_once.cache_clear()
+    modeling_timemae.logger.parent.propagate = True
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            model(torch.randn(4, 40, 3)).loss.backward()
+            with torch.no_grad():
+                for parameter in model.timemae.parameters():
+                    parameter -= 0.1 * parameter.grad
+    assert "target that does not move" in caplog.text
+
+
+def test_targets_have_no_dropout(tiny_config):
+    tiny_config.hidden_dropout_prob = 0.5
+    model = TimeMAEForPreTraining(tiny_config).train()
+    past_values, noise = torch.randn(4, 40, 3), torch.rand(4, 5)
+    first, second = (model(past_values, masking_noise=noise) for _ in range(2))
+    assert first.target_hidden.equal(second.target_hidden)
+    assert not first.predicted_hidden.equal(second.predicted_hidden)
+
+
+# --- What the library expects of a model ---
+
+
+@pytest.mark.parametrize("model_class", CLASSES)
+def test_save_and_load(model_class, tiny_config, tmp_path):
+    model = model_class(tiny_config).eval()
+    model.save_pretrained(tmp_path)
+    assert (tmp_path / "model.safetensors").is_file()
+    auto = {
+        TimeMAEModel: AutoModel,
+        TimeMAEForPreTraining: AutoModelForPreTraining,
+        TimeMAEForTimeSeriesClassification: AutoModelForSequenceClassification,
+    }[model_class]
+    loaded = auto.from_pretrained(tmp_path)
+    assert type(loaded) is model_class
+    assert all(weight.equal(loaded.state_dict()[name]) for name, weight in model.state_dict().items())
+
+
+@pytest.mark.parametrize("model_class", CLASSES)
+def test_attention_implementations_agree(model_class, tiny_config):
+    sdpa = model_class._from_config(tiny_config, attn_implementation="sdpa").eval()
+    eager = model_class._from_config(copy.deepcopy(tiny_config), attn_implementation="eager").eval()
+    eager.load_state_dict(sdpa.state_dict())
+    past_values, observed = torch.randn(3, 40, 3), torch.ones(3, 40, 3, dtype=torch.bool)
+    observed[1, 20:] = False
+    noise = {"masking_noise": torch.rand(3, 5)} if model_class is TimeMAEForPreTraining else {}
+    for one, other in zip(
+        sdpa(past_values, observed, **noise).to_tuple(), eager(past_values, observed, **noise).to_tuple(), strict=True
+    ):
+        assert_close(one, other)
+
+
+def test_hidden_states_and_attentions(tiny_config):
+    past_values = torch.randn(2, 40, 3)
+    wanted = {"output_hidden_states": True, "output_attentions": True}
+    for model_class in (TimeMAEModel, TimeMAEForTimeSeriesClassification):
+        output = model_class._from_config(tiny_config, attn_implementation="eager").eval()(past_values, **wanted)
+        assert [tuple(hidden.shape) for hidden in output.hidden_states] == [(2, 5, 16)] * 3
+        assert [tuple(weights.shape) for weights in output.attentions] == [(2, 4, 5, 5)] * 2
+    model = TimeMAEForPreTraining._from_config(tiny_config, attn_implementation="eager").eval()
+    output = model(past_values, **wanted)
+    assert [tuple(hidden.shape) for hidden in output.hidden_states] == [(2, 2, 16)] * 3
+    assert [tuple(weights.shape) for weights in output.attentions] == [(2, 4, 2, 2)] * 2
+    assert [tuple(weights.shape) for weights in output.cross_attentions] == [(2, 4, 3, 2)] * 2
+
+
+def test_gradient_checkpointing_changes_no_gradient(tiny_config):
+    model = TimeMAEForPreTraining(tiny_config).train()
+    past_values, noise = torch.randn(4, 40, 3), torch.rand(4, 5)
+    gradients = []
+    for checkpointing in (False, True):
+        if checkpointing:
+            model.gradient_checkpointing_enable()
+        torch.manual_seed(1)
+        model.zero_grad()
+        model(past_values, masking_noise=noise).loss.backward()
+        gradients.append({name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None})
+    assert gradients[0].keys() == gradients[1].keys()
+    for name, gradient in gradients[0].items():
+        assert_close(gradient, gradients[1][name])
+
+
+def test_residual_gates_can_be_switched_off(tiny_config):
+    gated = TimeMAEForPreTraining(tiny_config)
+    tiny_config.residual_gate_init = None
+    plain = TimeMAEForPreTraining(tiny_config)
+    assert sum("gate" in name for name in gated.state_dict()) == 2 * (2 + 2 + 2)
+    assert not any("gate" in name for name in plain.state_dict())
+    assert plain(torch.randn(2, 40, 3)).loss.isfinite()
+
+
+def test_initializer_range(tiny_config):
+    tiny_config.initializer_range, tiny_config.hidden_size, tiny_config.intermediate_size = 0.02, 64, 256
+    model = TimeMAEForPreTraining(tiny_config)
+    for name, parameter in model.named_parameters():
+        if parameter.ndim > 1:
+            assert parameter.std().item() == pytest.approx(0.02, rel=0.2), name
+
+
+# --- Classification ---
+
+
+@pytest.mark.parametrize(
+    ("problem_type", "num_labels", "labels", "expected"),
+    [
+        ("single_label_classification", 5, torch.tensor([0, 4, 2]), F.cross_entropy),
+        (None, 5, torch.tensor([0, 4, 2]), F.cross_entropy),
+        ("multi_label_classification", 5, torch.rand(3, 5).round(), F.binary_cross_entropy_with_logits),
+        (None, 5, torch.rand(3, 5).round(), F.binary_cross_entropy_with_logits),
+        ("regression", 5, torch.randn(3, 5), F.mse_loss),
+        ("regression", 1, torch.randn(3, 1), F.mse_loss),
+        (None, 1, torch.randn(3, 1), F.mse_loss),
+    ],
+)
+def test_losses(tiny_config, problem_type, num_labels, labels, expected):
+    tiny_config.problem_type, tiny_config.num_labels = problem_type, num_labels
+    model = TimeMAEForTimeSeriesClassification(tiny_config).eval()
+    output = model(torch.randn(3, 40, 3), labels=labels)
+    assert output.logits.shape == (3, num_labels)
+    assert_close(output.loss, expected(output.logits, labels))
+    assert model(torch.randn(3, 40, 3)).loss is None
+
+
+def test_freeze_encoder_trains_the_head_only(tiny_config):
+    tiny_config.hidden_dropout_prob = 0.5
+    model = TimeMAEForTimeSeriesClassification(tiny_config)
+    model.freeze_encoder()
+    model.train()
+    past_values = torch.randn(3, 40, 3)
+    assert model(past_values).logits.equal(model(past_values).logits)
+    model(past_values, labels=torch.tensor([0, 1, 2])).loss.backward()
+    trained = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
+    assert trained == {"classifier.weight", "classifier.bias"}
+
+
+def test_a_pretraining_checkpoint_starts_a_classifier(tiny_config, tmp_path):
+    pretrained = TimeMAEForPreTraining(tiny_config)
+    pretrained.save_pretrained(tmp_path)
+    classifier, loading = TimeMAEForTimeSeriesClassification.from_pretrained(
+        tmp_path, num_labels=4, output_loading_info=True
+    )
+    assert loading["missing_keys"] == {"classifier.weight", "classifier.bias"}
+    assert not loading["unexpected_keys"] and not loading["mismatched_keys"]
+    for name, weight in pretrained.timemae.state_dict().items():
+        assert weight.equal(classifier.timemae.state_dict()[name])
+
+
+# --- Bad input ---
+
+
+@pytest.mark.parametrize("model_class", CLASSES)
+@pytest.mark.parametrize(
+    ("past_values", "observed", "message"),
+    [
+        (torch.randn(2, 40, 6), None, "3 channels, got 6"),
+        (torch.randn(2, 41, 3), None, "at most 40 time steps.*got 41"),
+        (torch.randn(40, 3), None, "got 2 dimensions"),
+        (torch.ones(2, 40, 3, dtype=torch.long), None, "floating-point type, got torch.int64"),
+        (torch.randn(0, 40, 3), None, "at least one series"),
+        (torch.randn(2, 0, 3), None, "at least one time step"),
+        (torch.full((2, 40, 3), torch.nan), None, "NaN or infinity"),
+        (torch.full((2, 40, 3), torch.inf), torch.ones(2, 40, 3, dtype=torch.bool), "NaN or infinity"),
+        (torch.randn(2, 40, 3), torch.ones(2, 40, dtype=torch.bool), "past_observed_mask of the shape"),
+        (torch.randn(2, 40, 3), torch.tensor([True, False])[:, None, None].expand(2, 40, 3), r"none in series \[1\]"),
+    ],
+)
+def test_refuses_bad_series(model_class, tiny_config, past_values, observed, message):
+    with pytest.raises(ValueError, match=message):
+        model_class(tiny_config)(past_values, observed)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (torch.tensor([0, 5]), "labels from 0 to 4, got 0 to 5"),
+        (torch.tensor([-1, 0]), "labels from 0 to 4, got -1 to 0"),
+        (torch.tensor([0, 1, 2]), r"shape \(2,\), got torch.int64 of shape \(3,\)"),
+        (torch.tensor([0.0, 1.0]), r"labels of shape \(2, 5\), got \(2,\)"),
+    ],
+)
+def test_refuses_bad_labels(tiny_config, labels, message):
+    model = TimeMAEForTimeSeriesClassification(tiny_config)
+    with pytest.raises(ValueError, match=message):
+        model(torch.randn(2, 40, 3), labels=labels)
+
+
+def test_refuses_a_ratio_that_leaves_nothing_masked_or_visible():
+    with pytest.raises(ValueError, match="0 masked of 1 patches at a ratio of 0.6"):
+        TimeMAEForPreTraining(TimeMAEConfig(sequence_length=8))
+    with pytest.raises(ValueError, match="0 masked of 16 patches at a ratio of 0.01"):
+        TimeMAEForPreTraining(TimeMAEConfig(mask_ratio=0.01))
+    with pytest.raises(ValueError, match="0 masked of 1 patches"):
+        TimeMAEForPreTraining(TimeMAEConfig())(torch.randn(2, 8, 1))
+
+
+def test_refuses_noise_of_another_shape(tiny_config):
+    with pytest.raises(ValueError, match=r"shape \(2, 5\), got \(2, 4\)"):
+        TimeMAEForPreTraining(tiny_config)(torch.randn(2, 40, 3), masking_noise=torch.rand(2, 4))

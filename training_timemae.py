@@ -1,0 +1,473 @@
+# Copyright 2026 The TimeMAE for Hugging Face authors. Licensed under the Apache License, Version 2.0.
+"""What Trainer needs and does not have: arguments, collator, codeword metrics, linear probe, results file."""
+
+import dataclasses
+import importlib.metadata
+import json
+import logging
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import datasets
+import evaluate
+import numpy as np
+import torch
+import transformers
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import accuracy_score, f1_score, mean_absolute_error, mean_squared_error
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+from tqdm.auto import tqdm
+from transformers import EvalPrediction, Trainer, TrainingArguments
+from transformers.trainer_utils import get_last_checkpoint
+
+from configuration_timemae import TimeMAEConfig
+from data_timemae import channel_statistics, load_time_series
+from feature_extraction_timemae import NORMALIZATIONS, TimeMAEFeatureExtractor
+from modeling_timemae import TimeMAEForPreTrainingOutput, TimeMAEPreTrainedModel
+
+
+logger = logging.getLogger(__name__)
+
+
+# --- Arguments of the scripts ---
+
+
+@dataclass
+class DataArguments:
+    dataset: str = field(metadata={"help": "What `load_time_series` takes: an archive name, a file or a directory."})
+    validation_size: float = field(default=0.2, metadata={"help": "Part of train held out for validation."})
+    train_fraction: float | None = field(default=None, metadata={"help": "Keep this part of train, stratified."})
+    split_seed: int = field(default=42, metadata={"help": "Seed of the draw of validation and of the fraction."})
+    normalization: Literal[NORMALIZATIONS] | None = field(
+        default=None,
+        metadata={"help": "Of the values; absent: that of the saved model, else by channel with statistics of train."},
+    )
+
+
+def _model_arguments() -> type:
+    """One optional command-line argument for each field that `TimeMAEConfig` declares itself."""
+    declared = TimeMAEConfig.__annotations__
+    fields = []
+    for config_field in dataclasses.fields(TimeMAEConfig):
+        if config_field.name in declared:
+            kind = config_field.type
+            if float in getattr(kind, "__args__", ()):
+                kind = float
+            elif int in getattr(kind, "__args__", ()):
+                kind = int
+            help_text = f"Overrides `TimeMAEConfig.{config_field.name}`."
+            fields.append((config_field.name, kind | None, field(default=None, metadata={"help": help_text})))
+    fields.append(
+        (
+            "model_name_or_path",
+            str | None,
+            field(default=None, metadata={"help": "Start from this saved model instead of from scratch."}),
+        )
+    )
+    fields.append(
+        (
+            "config_name",
+            str | None,
+            field(default=None, metadata={"help": "Start from scratch with this saved configuration."}),
+        )
+    )
+    return dataclasses.make_dataclass("ModelArguments", fields)
+
+
+ModelArguments = _model_arguments()
+
+
+@dataclass
+class PreTrainingArguments(TrainingArguments):
+    """`TrainingArguments` with the defaults of pre-training."""
+
+    # Without a GPU, pinned memory only brings a warning.
+    dataloader_pin_memory: bool = torch.cuda.is_available()
+    num_train_epochs: float = 100
+    per_device_train_batch_size: int = 128
+    per_device_eval_batch_size: int = 256
+    learning_rate: float = 1e-3
+    lr_scheduler_type: str = "cosine"
+    warmup_steps: float = 0.1
+    weight_decay: float = 0.01
+    logging_strategy: str = "epoch"
+    eval_strategy: str = "epoch"
+    save_strategy: str = "epoch"
+    save_total_limit: int | None = 2
+
+
+@dataclass
+class FineTuningArguments(PreTrainingArguments):
+    """`TrainingArguments` with the defaults of fine-tuning; the best checkpoint on validation is kept."""
+
+    num_train_epochs: float = 30
+    load_best_model_at_end: bool = True
+    metric_for_best_model: str | None = "accuracy"
+
+
+def parse_arguments(*classes: type, description: str | None = None) -> tuple:
+    """Parses the command line, or the one JSON or YAML file that it names, into the given dataclasses."""
+    parser = transformers.HfArgumentParser(
+        classes, description=description, formatter_class=transformers.hf_argparser.ArgumentDefaultsHelpFormatter
+    )
+    if len(sys.argv) == 2 and sys.argv[1].endswith((".json", ".yaml", ".yml")):
+        path = Path(sys.argv[1])
+        if not path.is_file():
+            raise FileNotFoundError(f"expected a file of arguments, found none at {path}")
+        parse = parser.parse_json_file if path.suffix == ".json" else parser.parse_yaml_file
+        return parse(path)
+    return parser.parse_args_into_dataclasses()
+
+
+# --- Data and model of a run ---
+
+
+def load_data(arguments: DataArguments, needs_labels: bool = False) -> datasets.DatasetDict:
+    """
+    Loads the data set that the arguments name.
+
+    Raises:
+        FileNotFoundError, ValueError: what `load_time_series` raises; no labels where they are needed.
+    """
+    dataset = load_time_series(
+        arguments.dataset,
+        validation_size=arguments.validation_size,
+        train_fraction=arguments.train_fraction,
+        seed=arguments.split_seed,
+    )
+    if needs_labels and "labels" not in dataset["train"].column_names:
+        raise ValueError(f"expected labels in {arguments.dataset}, got the columns {dataset['train'].column_names}")
+    return dataset
+
+
+def longest_series(dataset: datasets.DatasetDict) -> int:
+    """The largest number of time steps of a series, over all splits."""
+    return max(max(map(len, split["past_values"])) for split in dataset.values())
+
+
+def make_feature_extractor(
+    dataset: datasets.DatasetDict, normalization: str | None = None, model_name_or_path: str | None = None
+) -> TimeMAEFeatureExtractor:
+    """
+    The feature extractor saved with a model, if there is one for as many channels and `normalization` does not ask
+    for another; else a new one, by channel with the statistics of the train split unless `normalization` says.
+    """
+    num_channels = dataset["train"][0]["past_values"].shape[1]
+    if model_name_or_path is not None and (Path(model_name_or_path) / "preprocessor_config.json").is_file():
+        saved = TimeMAEFeatureExtractor.from_pretrained(model_name_or_path)
+        if saved.num_channels == num_channels and normalization in (None, saved.normalization):
+            return saved
+    normalization = normalization or "channel"
+    statistics = channel_statistics(dataset["train"]) if normalization == "channel" else {}
+    return TimeMAEFeatureExtractor(
+        num_channels=num_channels,
+        normalization=normalization,
+        mean=statistics.get("mean"),
+        std=statistics.get("std"),
+    )
+
+
+def make_config(arguments: Any, dataset: datasets.DatasetDict, **settings) -> TimeMAEConfig:
+    """
+    The configuration of a saved model or of `config_name`, or the defaults, with what the command line overrides;
+    `num_channels` follows the data, and `sequence_length` does so where series are longer than it allows.
+    """
+    overrides = {
+        name: value
+        for name, value in vars(arguments).items()
+        if value is not None and name not in ("model_name_or_path", "config_name")
+    }
+    settings = {"num_channels": dataset["train"][0]["past_values"].shape[1], **settings, **overrides}
+    longest = longest_series(dataset)
+    saved = arguments.model_name_or_path or arguments.config_name
+    if saved is None:
+        return TimeMAEConfig(**{"sequence_length": longest, **settings})
+    config = TimeMAEConfig.from_pretrained(saved, **settings)
+    if longest > config.sequence_length and "sequence_length" not in overrides:
+        config.sequence_length = longest
+    return config
+
+
+def check_series_lengths(dataset: datasets.DatasetDict, config: TimeMAEConfig) -> None:
+    """
+    Raises:
+        ValueError: a series of train or validation is so short that none of its patches would be masked.
+    """
+    for name in ("train", "validation"):
+        for index, series in enumerate(dataset[name]["past_values"] if name in dataset else []):
+            num_patches = -(-len(series) // config.patch_length)
+            if config.num_masked_patches(num_patches) == 0:
+                raise ValueError(
+                    f"expected series in which a `mask_ratio` of {config.mask_ratio} masks at least one patch of "
+                    f"{config.patch_length} time steps, got {len(series)} time steps in series {index} of {name}"
+                )
+
+
+def make_model(
+    model_class: type[TimeMAEPreTrainedModel], config: TimeMAEConfig, model_name_or_path: str | None = None
+) -> TimeMAEPreTrainedModel:
+    """A model from scratch, or from a saved one; then it logs which weights start anew."""
+    if model_name_or_path is None:
+        return model_class(config)
+    model, loading = model_class.from_pretrained(
+        model_name_or_path, config=config, ignore_mismatched_sizes=True, output_loading_info=True
+    )
+    anew = sorted({*loading["missing_keys"], *(key for key, *_ in loading["mismatched_keys"])})
+    logger.warning("From %s; weights that start anew: %s", model_name_or_path, ", ".join(anew) or "none")
+    return model
+
+
+@dataclass
+class TimeMAEDataCollator:
+    """
+    Makes a batch of rows: `past_values` and `past_observed_mask` by the feature extractor, padded to the longest
+    series, and `labels` and `masking_noise` where the rows have them.
+    """
+
+    feature_extractor: TimeMAEFeatureExtractor
+
+    def __call__(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        batch = dict(self.feature_extractor([row["past_values"] for row in rows], return_tensors="pt"))
+        if "labels" in rows[0]:
+            batch["labels"] = torch.tensor([row["labels"] for row in rows])
+        if "masking_noise" in rows[0]:
+            noise = [torch.tensor(row["masking_noise"], dtype=torch.float32) for row in rows]
+            batch["masking_noise"] = torch.nn.utils.rnn.pad_sequence(noise, batch_first=True)
+        return batch
+
+
+def with_fixed_masks(dataset: datasets.Dataset, patch_length: int, seed: int = 0) -> datasets.Dataset:
+    """Adds a column `masking_noise`, so that each series keeps one mask in every evaluation."""
+    generator = np.random.default_rng(seed)
+    noise = [generator.random(-(-len(series) // patch_length)).tolist() for series in dataset["past_values"]]
+    return dataset.add_column("masking_noise", noise)
+
+
+# --- Pre-training ---
+
+
+class CodewordMetrics:
+    """
+    Running means over masked patches, kept on the device until they are asked for: both losses, hits@1 and NDCG@10 of
+    the codeword prediction, and of the codewords themselves the perplexity and the share in use.
+    """
+
+    def __init__(self, codebook_size: int):
+        self.codebook_size = codebook_size
+        self.reset()
+
+    def reset(self) -> None:
+        self.sums: torch.Tensor | None = None  # masked patches, hits, NDCG, MCC, MRR, then a count for each codeword
+
+    @torch.no_grad()
+    def update(self, output: TimeMAEForPreTrainingOutput) -> None:
+        masked = output["codewords"] != -100
+        codewords = output["codewords"].clamp(min=0)
+        logits = output["codeword_logits"]
+        # The gain of the one relevant codeword, 1 / log2(rank + 1), is NDCG@10 up to rank 10.
+        rank = (logits > logits.gather(-1, codewords[..., None])).sum(-1) + 1
+        gains = torch.where(rank <= 10, 1 / torch.log2(rank + 1.0), 0.0)
+        num_masked = masked.sum()
+        counts = logits.new_zeros(self.codebook_size, dtype=torch.float64)
+        counts.scatter_add_(0, codewords.flatten(), masked.flatten().double())
+        sums = torch.stack(
+            [
+                num_masked,
+                ((rank == 1) & masked).sum(),
+                (gains * masked).sum(),
+                output["mcc_loss"] * num_masked,
+                output["mrr_loss"] * num_masked,
+            ]
+        )
+        sums = torch.cat([sums.double(), counts])
+        self.sums = sums if self.sums is None else self.sums + sums
+
+    def compute(self, reduce: Callable[[torch.Tensor], torch.Tensor] | None = None) -> dict[str, float]:
+        """The means since the last reset, summed over processes by `reduce`; empty if there was no update."""
+        if self.sums is None:
+            return {}
+        sums = self.sums if reduce is None else reduce(self.sums)
+        num_masked, counts = sums[0].clamp(min=1), sums[5:]
+        hits, ndcg, mcc_loss, mrr_loss = (sums[1:5] / num_masked).tolist()
+        return {
+            "mcc_loss": mcc_loss,
+            "mrr_loss": mrr_loss,
+            "hits@1": hits,
+            "ndcg@10": ndcg,
+            "codebook_perplexity": torch.special.entr(counts / num_masked).sum().exp().item(),
+            "codebook_usage": (counts > 0).double().mean().item(),
+        }
+
+
+class PreTrainingTrainer(Trainer):
+    """`Trainer` that also logs, in training and in evaluation, what [`CodewordMetrics`] computes."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        codebook_size = self.model.config.codebook_size
+        self._train_metrics, self._eval_metrics = CodewordMetrics(codebook_size), CodewordMetrics(codebook_size)
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        loss, output = super().compute_loss(model, inputs, True, num_items_in_batch)
+        (self._train_metrics if model.training else self._eval_metrics).update(output)
+        return (loss, output) if return_outputs else loss
+
+    def log(self, logs, *args, **kwargs):
+        if "loss" in logs:
+            logs |= self._train_metrics.compute(self._sum_over_processes)
+            self._train_metrics.reset()
+        super().log(logs, *args, **kwargs)
+
+    def evaluation_loop(
+        self, dataloader, description, prediction_loss_only=None, ignore_keys=None, metric_key_prefix="eval"
+    ):
+        self._eval_metrics.reset()
+        output = super().evaluation_loop(dataloader, description, True, ignore_keys, metric_key_prefix)
+        metrics = self._eval_metrics.compute(self._sum_over_processes)
+        output.metrics.update({f"{metric_key_prefix}_{name}": value for name, value in metrics.items()})
+        return output
+
+    def _sum_over_processes(self, sums: torch.Tensor) -> torch.Tensor:
+        return self.accelerator.reduce(sums, "sum")
+
+
+# --- Evaluation of what was learned ---
+
+
+class ClassificationMetrics(evaluate.Metric):
+    """Accuracy and macro-averaged F1 as a metric of `evaluate` that needs no Hub."""
+
+    def __init__(self, **kwargs):
+        super().__init__(keep_in_memory=True, **kwargs)
+
+    def _info(self) -> evaluate.MetricInfo:
+        return evaluate.MetricInfo(
+            description="Accuracy and macro-averaged F1 (scikit-learn).",
+            citation="",
+            inputs_description="predictions and references: lists of class indices",
+            features=datasets.Features(predictions=datasets.Value("int64"), references=datasets.Value("int64")),
+        )
+
+    def _compute(self, predictions: list[int], references: list[int]) -> dict[str, float]:
+        return {
+            "accuracy": float(accuracy_score(references, predictions)),
+            "macro_f1": float(f1_score(references, predictions, average="macro")),
+        }
+
+
+def classification_metrics(prediction: EvalPrediction) -> dict[str, float]:
+    """`compute_metrics` for Trainer: logits `(n, num_labels)` and labels `(n,)` to accuracy and macro-F1."""
+    return ClassificationMetrics().compute(
+        predictions=prediction.predictions.argmax(-1), references=prediction.label_ids
+    )
+
+
+def regression_metrics(prediction: EvalPrediction) -> dict[str, float]:
+    """`compute_metrics` for Trainer: predictions `(n, 1)` and targets `(n,)` to squared and absolute error."""
+    predicted = prediction.predictions.reshape(-1)
+    return {
+        "mse": float(mean_squared_error(prediction.label_ids, predicted)),
+        "mae": float(mean_absolute_error(prediction.label_ids, predicted)),
+    }
+
+
+@torch.inference_mode()
+def extract_features(
+    model: TimeMAEPreTrainedModel,
+    dataset: datasets.Dataset,
+    feature_extractor: TimeMAEFeatureExtractor,
+    batch_size: int = 256,
+    description: str = "features",
+) -> np.ndarray:
+    """Mean-pooled representations of the frozen visible encoder, float32 of shape `(len(dataset), hidden_size)`."""
+    encoder = model.base_model.eval()
+    collator = TimeMAEDataCollator(feature_extractor)
+    loader = torch.utils.data.DataLoader(dataset.select_columns("past_values"), batch_size, collate_fn=collator)
+    features = [
+        encoder(**{name: tensor.to(model.device) for name, tensor in batch.items()}).pooler_output.float().cpu()
+        for batch in tqdm(loader, desc=description, leave=False)
+    ]
+    return torch.cat(features).numpy()
+
+
+def fit_linear_probe(features: np.ndarray, labels: np.ndarray) -> Pipeline:
+    """FineLast as in the original code: logistic regression on standardised features."""
+    return make_pipeline(StandardScaler(), LogisticRegression(max_iter=10_000)).fit(features, labels)
+
+
+# --- Results ---
+
+
+def prepare_output_dir(output_dir: str | None, resume_from_checkpoint: str | None = None) -> str | None:
+    """
+    Checks the output directory and finds the checkpoint to resume from: the one that is named, or the last one of
+    the directory for "True" or "last".
+
+    Raises:
+        FileNotFoundError: there is no checkpoint to resume from.
+        ValueError: no output directory is named; or it is not empty, and no run is to be resumed.
+    """
+    if output_dir is None:
+        raise ValueError("expected --output_dir, got none")
+    path = Path(output_dir)
+    if resume_from_checkpoint is None:
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise ValueError(f"expected an empty or new output directory, got {path}")
+        return None
+    if resume_from_checkpoint.lower() in ("true", "last"):
+        resume_from_checkpoint = get_last_checkpoint(path) if path.is_dir() else None
+    if resume_from_checkpoint is None or not Path(resume_from_checkpoint).is_dir():
+        raise FileNotFoundError(f"expected a checkpoint to resume from in {path}, found {resume_from_checkpoint}")
+    return resume_from_checkpoint
+
+
+def write_results(output_dir: str | Path, metrics: dict[str, Any], settings: dict[str, Any], started: float) -> None:
+    """
+    Writes `results.json` with the metrics, and what it takes to repeat them.
+
+    Args:
+        metrics: what was measured.
+        settings: the arguments of the run, `seed` among them.
+        started: `time.time()` of the start.
+    """
+    packages = ("torch", "transformers", "datasets", "accelerate", "scikit-learn", "numpy", "aeon")
+    results = {
+        "metrics": metrics,
+        "command": " ".join(["python", *sys.argv]),
+        "commit": _commit(),
+        "seed": settings.get("seed"),
+        "settings": settings,
+        "versions": {
+            "python": platform.python_version(),
+            **{package: importlib.metadata.version(package) for package in packages},
+        },
+        "wall_time_seconds": round(time.time() - started, 1),
+    }
+    path = Path(output_dir) / "results.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(results, indent=2, default=str) + "\n")
+    temporary.replace(path)
+
+
+def _commit() -> str | None:
+    """The commit of this code, with "+" where it has changed since; None outside a checkout."""
+    directory = Path(__file__).parent
+    try:
+        described = subprocess.run(
+            ["git", "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=+"],
+            cwd=directory,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return described.stdout.strip()
