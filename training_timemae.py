@@ -178,24 +178,33 @@ def make_config(arguments: Any, dataset: datasets.DatasetDict, **settings) -> Ti
     """
     The configuration of a saved model or of `config_name`, or the defaults, with what the command line overrides;
     `num_channels` follows the data, and `sequence_length` does so where series are longer than it allows.
+
+    Raises:
+        ValueError: the command line asks for other channels than the data have, or for too short a length.
     """
     overrides = {
         name: value
         for name, value in vars(arguments).items()
         if value is not None and name not in ("model_name_or_path", "config_name")
     }
-    settings = {"num_channels": dataset["train"][0]["past_values"].shape[1], **settings, **overrides}
+    num_channels = dataset["train"][0]["past_values"].shape[1]
+    settings = {"num_channels": num_channels, **settings, **overrides}
     longest = longest_series(dataset)
     saved = arguments.model_name_or_path or arguments.config_name
     if saved is None:
-        return TimeMAEConfig(**{"sequence_length": longest, **settings})
-    config = TimeMAEConfig.from_pretrained(saved, **settings)
-    if longest > config.sequence_length and "sequence_length" not in overrides:
-        config.sequence_length = longest
+        config = TimeMAEConfig(**{"sequence_length": longest, **settings})
+    else:
+        config = TimeMAEConfig.from_pretrained(saved, **settings)
+        if longest > config.sequence_length and "sequence_length" not in overrides:
+            config.sequence_length = longest
+    if config.num_channels != num_channels:
+        raise ValueError(f"expected series with {config.num_channels} channels, got {num_channels}")
+    if longest > config.sequence_length:
+        raise ValueError(f"expected series of at most {config.sequence_length} time steps, got {longest}")
     return config
 
 
-def check_series_lengths(dataset: datasets.DatasetDict, config: TimeMAEConfig) -> None:
+def check_masking(dataset: datasets.DatasetDict, config: TimeMAEConfig) -> None:
     """
     Raises:
         ValueError: a series of train or validation is so short that none of its patches would be masked.

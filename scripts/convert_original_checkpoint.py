@@ -14,6 +14,7 @@ import re
 from pathlib import Path
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
@@ -106,6 +107,8 @@ def convert(checkpoint: Path, output: Path, task: str = "pretraining", **setting
         config = infer_config(state_dict, **settings)
     except KeyError as error:
         raise ValueError(f"expected the weights of an original TimeMAE in {checkpoint}, found no {error}") from None
+    except StrictDataclassError as error:
+        raise ValueError(str(error)) from None
     model = MODELS[task](config)
     wanted = {name: tensor for name, tensor in state_dict.items() if name in model.state_dict()}
     model.load_state_dict(wanted)

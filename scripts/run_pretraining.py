@@ -21,7 +21,7 @@ from training_timemae import (
     PreTrainingArguments,
     PreTrainingTrainer,
     TimeMAEDataCollator,
-    check_series_lengths,
+    check_masking,
     load_data,
     make_config,
     make_feature_extractor,
@@ -44,7 +44,7 @@ def main() -> None:
         dataset, data_arguments.normalization, model_arguments.model_name_or_path
     )
     config = make_config(model_arguments, dataset)
-    check_series_lengths(dataset, config)
+    check_masking(dataset, config)
     feature_extractor.sequence_length = config.sequence_length
 
     set_seed(training_arguments.seed)

@@ -281,7 +281,8 @@ def test_target_encoder_follows_each_optimizer_step(tiny_config):
         if step % 2:  # two forward passes a step
             optimizer.step()
             optimizer.zero_grad()
-            expected = [0.99 * before + 0.01 * online for before, (_, online) in zip(expected, encoder_pairs(model))]
+            online = [parameter for _, parameter in encoder_pairs(model)]
+            expected = [0.99 * before + 0.01 * now for before, now in zip(expected, online, strict=True)]
         for (target, _), value in zip(encoder_pairs(model), expected, strict=True):
             assert_close(target, value, 1e-6)
     assert any(not target.equal(online) for target, online in encoder_pairs(model))

@@ -1,0 +1,26 @@
+# make demo: the whole way on a real set   make test: all tests   make lint: style   make bench: speed
+PYTHON ?= python3
+BIN := .venv/bin
+SOURCES := *.py scripts tests
+
+.PHONY: demo test lint format
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+demo: .venv/installed
+	rm -rf outputs/demo
+	$(BIN)/python scripts/demo.py --output_dir outputs/demo
+
+test: .venv/installed
+	$(BIN)/python -m pytest
+
+lint: .venv/installed
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+
+format: .venv/installed
+	$(BIN)/ruff check --fix $(SOURCES)
+	$(BIN)/ruff format $(SOURCES)

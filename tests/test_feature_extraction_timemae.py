@@ -1,0 +1,107 @@
+import numpy as np
+import pytest
+import torch
+from transformers import AutoFeatureExtractor
+
+from timemae import TimeMAEFeatureExtractor
+
+
+RNG = np.random.default_rng(0)
+
+
+def test_pads_to_the_longest_and_says_what_was_observed():
+    series = [RNG.normal(size=(length, 3)) for length in (7, 12)]
+    series[0][2, 1] = np.nan
+    batch = TimeMAEFeatureExtractor(num_channels=3)(series)
+    values, observed = batch["past_values"], batch["past_observed_mask"]
+    assert values.shape == observed.shape == (2, 12, 3)
+    assert values.dtype == np.float32 and observed.dtype == bool
+    np.testing.assert_array_equal(values[1], series[1].astype(np.float32))
+    assert not observed[0, 7:].any() and not values[0, 7:].any()
+    assert not observed[0, 2, 1] and values[0, 2, 1] == 0
+    assert observed.sum() == 7 * 3 + 12 * 3 - 1
+
+
+@pytest.mark.parametrize(
+    ("num_channels", "series", "shape"),
+    [
+        (3, np.zeros((7, 3)), (1, 7, 3)),
+        (3, np.zeros((2, 7, 3)), (2, 7, 3)),
+        (3, np.zeros((7, 3)).tolist(), (1, 7, 3)),
+        (3, [np.zeros((7, 3)), np.zeros((5, 3))], (2, 7, 3)),
+        (3, [np.zeros((7, 3)).tolist(), np.zeros((5, 3)).tolist()], (2, 7, 3)),
+        (3, torch.zeros(2, 7, 3), (2, 7, 3)),
+        (1, np.zeros(7), (1, 7, 1)),
+        (1, [0.0] * 7, (1, 7, 1)),
+        (1, [[0.0]] * 7, (1, 7, 1)),
+        (1, [np.zeros(7), np.zeros(5)], (2, 7, 1)),
+        (1, [[0.0] * 7, [0.0] * 5], (2, 7, 1)),
+        (1, [np.zeros((7, 1)), np.zeros((5, 1))], (2, 7, 1)),
+    ],
+)
+def test_accepts_one_series_or_many(num_channels, series, shape):
+    batch = TimeMAEFeatureExtractor(num_channels=num_channels)(series, return_tensors="pt")
+    assert tuple(batch["past_values"].shape) == shape
+    assert batch["past_values"].dtype == torch.float32 and batch["past_observed_mask"].dtype == torch.bool
+
+
+def test_channel_normalization_uses_the_given_statistics():
+    extractor = TimeMAEFeatureExtractor(num_channels=2, normalization="channel", mean=[1.0, -2.0], std=[2.0, 0.0])
+    series = RNG.normal(size=(9, 2))
+    expected = (series - [1.0, -2.0]) / [2.0, 1.0]  # a constant channel is only shifted
+    np.testing.assert_allclose(extractor(series)["past_values"][0], expected, atol=1e-6)
+
+
+def test_series_normalization_sees_observed_values_only():
+    extractor = TimeMAEFeatureExtractor(num_channels=2, normalization="series")
+    series = [RNG.normal(5, 3, size=(30, 2)), RNG.normal(-1, 0.1, size=(11, 2))]
+    series[0][::3, 0] = np.nan
+    series[1][:, 1] = np.nan
+    values = extractor(series)["past_values"]
+    kept = series[0][~np.isnan(series[0][:, 0]), 0]
+    np.testing.assert_allclose(values[0, 1, 0], (series[0][1, 0] - kept.mean()) / kept.std(), rtol=1e-5)
+    np.testing.assert_allclose(values[1, :11, 0].mean(), 0, atol=1e-5)
+    np.testing.assert_allclose(values[1, :11, 0].std(), 1, atol=1e-5)
+    assert not values[1, :, 1].any() and not values[1, 11:].any()
+
+
+def test_round_trip(tmp_path):
+    extractor = TimeMAEFeatureExtractor(3, 50, "channel", mean=[0.1, 0.2, 0.3], std=[1.0, 2.0, 3.0])
+    extractor.save_pretrained(tmp_path)
+    loaded = TimeMAEFeatureExtractor.from_pretrained(tmp_path)
+    assert loaded.to_dict() == extractor.to_dict()
+    (tmp_path / "config.json").write_text('{"model_type": "timemae"}')
+    assert isinstance(AutoFeatureExtractor.from_pretrained(tmp_path), TimeMAEFeatureExtractor)
+
+
+@pytest.mark.parametrize(
+    ("series", "message"),
+    [
+        ([], "at least one series"),
+        (np.zeros((7, 2)), "3 channels, got 2 in series 0"),
+        ([np.zeros((7, 3)), np.zeros((7, 4))], "3 channels, got 4 in series 1"),
+        (np.zeros(7), "1 dimensions in series 0"),
+        (np.zeros((7, 3), dtype=int), "floating-point type, got int64"),
+        (np.zeros((2, 0, 3)), "at least one time step, got none in series 0"),
+        (np.zeros((51, 3)), "at most 50 time steps, got 51"),
+        (np.full((7, 3), np.inf), r"infinity in series \[0\]"),
+        ([np.zeros((7, 3)), np.full((7, 3), np.nan)], r"observed value in each series, got none in series \[1\]"),
+    ],
+)
+def test_refuses_bad_series(series, message):
+    with pytest.raises(ValueError, match=message):
+        TimeMAEFeatureExtractor(num_channels=3, sequence_length=50)(series)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"normalization": "batch"}, "one of .* got 'batch'"),
+        ({"normalization": "channel"}, "3 finite numbers as mean .* got None"),
+        ({"normalization": "channel", "mean": [0.0] * 3, "std": [1.0] * 2}, "3 finite numbers as std"),
+        ({"normalization": "channel", "mean": [0.0, np.nan, 0.0], "std": [1.0] * 3}, "3 finite numbers as mean"),
+    ],
+)
+def test_refuses_bad_statistics(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        TimeMAEFeatureExtractor(num_channels=3, **arguments)

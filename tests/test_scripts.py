@@ -1,0 +1,156 @@
+"""The scripts as a user calls them, on small sets that the aeon package ships."""
+
+import json
+
+import pytest
+import torch
+from conftest import FIXTURES
+from safetensors.torch import load_file
+
+from timemae import TimeMAEFeatureExtractor, TimeMAEForPreTraining, TimeMAEForTimeSeriesClassification
+
+
+SMALL = {
+    "hidden_size": 16,
+    "num_hidden_layers": 1,
+    "decoder_num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "codebook_size": 8,
+    "patch_length": 3,
+}
+
+
+def flags(**arguments):
+    return [part for name, value in arguments.items() for part in (f"--{name}", value)]
+
+
+def read_results(directory):
+    return json.loads((directory / "results.json").read_text())
+
+
+@pytest.fixture
+def pretrained(run_script, tmp_path):
+    run_script(
+        "run_pretraining.py",
+        *flags(dataset="JapaneseVowels", output_dir="pretrained", num_train_epochs=2, seed=1, **SMALL),
+    )
+    return tmp_path / "pretrained"
+
+
+def test_pretraining_probe_and_fine_tuning(run_script, pretrained, tmp_path):
+    results = read_results(pretrained)
+    assert results["seed"] == 1 and results["settings"]["model"]["hidden_size"] == 16
+    assert results["metrics"]["eval_loss"] > 0 and results["metrics"]["eval_codebook_perplexity"] >= 1
+    model = TimeMAEForPreTraining.from_pretrained(pretrained)
+    assert (model.config.num_channels, model.config.sequence_length) == (12, 29)
+    assert TimeMAEFeatureExtractor.from_pretrained(pretrained).normalization == "channel"
+
+    start = flags(dataset="JapaneseVowels", model_name_or_path=pretrained)
+    run_script("run_linear_probe.py", *start, *flags(output_dir="probe"))
+    metrics = read_results(tmp_path / "probe")["metrics"]
+    assert metrics["test_accuracy"] > 0.5 > metrics["test_majority_accuracy"]
+
+    run_script("run_classification.py", *start, *flags(output_dir="classifier", num_train_epochs=2))
+    results = read_results(tmp_path / "classifier")
+    assert 0 <= results["metrics"]["test_accuracy"] <= 1
+    assert sum(map(sum, results["metrics"]["test_confusion_matrix"])) == 370
+    classifier = TimeMAEForTimeSeriesClassification.from_pretrained(tmp_path / "classifier")
+    assert classifier.config.id2label[0] == "1" and classifier.config.num_labels == 9
+    assert classifier.config.hidden_size == 16
+
+    run_script(
+        "run_classification.py",
+        *start,
+        *flags(output_dir="head", num_train_epochs=1),
+        "--freeze_encoder",
+        "--no_evaluate_on_test",
+    )
+    frozen = TimeMAEForTimeSeriesClassification.from_pretrained(tmp_path / "head").timemae.state_dict()
+    assert all(weight.equal(frozen[name]) for name, weight in model.timemae.state_dict().items())
+    assert "test_accuracy" not in read_results(tmp_path / "head")["metrics"]
+
+
+def test_resume(run_script, pretrained, tmp_path):
+    whole = load_file(pretrained / "model.safetensors")
+    (pretrained / "checkpoint-4").rename(tmp_path / "aside")
+    run_script(
+        "run_pretraining.py",
+        *flags(dataset="JapaneseVowels", output_dir="pretrained", num_train_epochs=2, seed=1, **SMALL),
+        *flags(resume_from_checkpoint="last"),
+    )
+    for name, weight in load_file(pretrained / "model.safetensors").items():
+        assert weight.equal(whole[name]), name
+
+
+def test_other_channels_and_length(run_script, pretrained, tmp_path, caplog):
+    run_script(
+        "run_classification.py",
+        *flags(dataset="BasicMotions", model_name_or_path=pretrained, output_dir="motions", num_train_epochs=1),
+    )
+    anew = next(record.getMessage() for record in caplog.records if "start anew" in record.getMessage())
+    assert "classifier.weight" in anew
+    assert "timemae.embeddings.patch_embeddings.weight" in anew and "position_embeddings" in anew
+    assert "encoder.layers" not in anew
+    model = TimeMAEForTimeSeriesClassification.from_pretrained(tmp_path / "motions")
+    assert (model.config.num_channels, model.config.sequence_length, model.config.num_labels) == (6, 100, 4)
+
+
+@pytest.mark.parametrize("suffix", ["json", "yaml"])
+def test_arguments_from_a_file(run_script, tmp_path, suffix):
+    arguments = {"dataset": "JapaneseVowels", "output_dir": "run", "num_train_epochs": 1, "max_steps": 1, **SMALL}
+    (tmp_path / f"arguments.{suffix}").write_text(json.dumps(arguments))  # JSON is YAML too
+    run_script("run_pretraining.py", f"arguments.{suffix}")
+    assert TimeMAEForPreTraining.from_pretrained(tmp_path / "run").config.hidden_size == 16
+
+
+@pytest.mark.parametrize("script", ["run_pretraining.py", "run_classification.py", "run_linear_probe.py"])
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"dataset": "missing.npz"}, FileNotFoundError, "missing.npz"),
+        ({"dataset": "NoSuchSet"}, FileNotFoundError, "NoSuchSet"),
+        ({"hidden_size": 10, "num_attention_heads": 4}, Exception, "divisible.*10 and 4"),
+        ({"output_dir": "."}, ValueError, "empty or new output directory"),
+        ({"sequence_length": 8}, ValueError, "at most 8 time steps.*got"),
+        ({"num_channels": 3}, ValueError, "expected series with 3 channels, got 12"),
+    ],
+)
+def test_bad_input_is_refused_before_training(run_script, tmp_path, script, arguments, error, message):
+    (tmp_path / "something").touch()
+    arguments = {"dataset": "JapaneseVowels", "output_dir": "run", **SMALL, **arguments}
+    with pytest.raises(error, match=message):
+        run_script(script, *flags(**arguments))
+    assert not (tmp_path / "run").exists()
+
+
+def test_pretraining_refuses_a_ratio_that_masks_nothing(run_script):
+    with pytest.raises(ValueError, match="`mask_ratio` of 0.1 masks at least one patch"):
+        run_script("run_pretraining.py", *flags(dataset="JapaneseVowels", output_dir="run", mask_ratio=0.1, **SMALL))
+
+
+def test_convert_refuses_bad_checkpoints(run_script, tmp_path, capsys):
+    def refused(checkpoint, message, *arguments):
+        with pytest.raises(SystemExit):
+            run_script("convert_original_checkpoint.py", checkpoint, "converted", *arguments)
+        assert message in capsys.readouterr().err
+        assert not (tmp_path / "converted").exists()
+
+    original = FIXTURES / "original_state_dict.safetensors"
+    refused("missing.pkl", "found no file at missing.pkl")
+    (tmp_path / "garbage.pkl").write_bytes(b"garbage")
+    refused("garbage.pkl", "garbage.pkl")
+    (tmp_path / "garbage.safetensors").write_bytes(b"garbage")
+    refused("garbage.safetensors", "could not read garbage.safetensors")
+    torch.save({"weight": torch.zeros(3)}, tmp_path / "other.pkl")
+    refused("other.pkl", "expected the weights of an original TimeMAE in other.pkl")
+    torch.save({"run": print}, tmp_path / "code.pkl")
+    refused("code.pkl", "weights_only=True")
+    refused(original, "divisible", "--num_attention_heads", "3")
+
+
+def test_convert_reads_pickles(run_script, tmp_path):
+    state_dict = load_file(FIXTURES / "original_state_dict.safetensors")
+    torch.save(state_dict, tmp_path / "original.pkl")
+    run_script("convert_original_checkpoint.py", "original.pkl", "converted")
+    model = TimeMAEForPreTraining.from_pretrained(tmp_path / "converted")
+    assert model.tokenizer.weight.equal(state_dict["tokenizer.center.weight"])

@@ -1,0 +1,285 @@
+import json
+import time
+
+import numpy as np
+import pytest
+import torch
+from conftest import FIXTURES
+from safetensors.torch import load_file
+from sklearn.metrics import accuracy_score, f1_score, ndcg_score
+from transformers import EvalPrediction, Trainer
+
+from data_timemae import load_time_series
+from timemae import TimeMAEFeatureExtractor, TimeMAEForPreTraining, TimeMAEForTimeSeriesClassification, TimeMAEModel
+from training_timemae import (
+    CodewordMetrics,
+    FineTuningArguments,
+    PreTrainingArguments,
+    PreTrainingTrainer,
+    TimeMAEDataCollator,
+    check_masking,
+    classification_metrics,
+    extract_features,
+    fit_linear_probe,
+    make_feature_extractor,
+    prepare_output_dir,
+    regression_metrics,
+    with_fixed_masks,
+    write_results,
+)
+
+
+@pytest.fixture(scope="module")
+def vowels():
+    return load_time_series("JapaneseVowels")
+
+
+@pytest.fixture
+def vowels_config(tiny_config):
+    tiny_config.num_channels, tiny_config.sequence_length, tiny_config.patch_length = 12, 29, 3
+    tiny_config.num_labels = 9
+    return tiny_config
+
+
+# --- Batches ---
+
+
+def test_collator(vowels):
+    extractor = make_feature_extractor(vowels)
+    rows = [with_fixed_masks(vowels["validation"], patch_length=3)[index] for index in (0, 5, 9)]
+    batch = TimeMAEDataCollator(extractor)(rows)
+    lengths = [len(row["past_values"]) for row in rows]
+    assert batch["past_values"].shape == batch["past_observed_mask"].shape == (3, max(lengths), 12)
+    assert batch["past_observed_mask"].any(-1).sum(1).tolist() == lengths
+    assert batch["labels"].tolist() == [row["labels"] for row in rows]
+    assert batch["masking_noise"].shape == (3, -(-max(lengths) // 3))
+
+
+def test_fixed_masks_repeat_and_leave_the_generator_alone(vowels):
+    before = torch.get_rng_state()
+    first, second = (with_fixed_masks(vowels["validation"], 3)["masking_noise"][:] for _ in range(2))
+    assert first == second
+    assert torch.get_rng_state().equal(before)
+
+
+def test_feature_extractor_sees_train_only(vowels):
+    extractor = make_feature_extractor(vowels)
+    values = np.concatenate(vowels["train"]["past_values"][:])
+    np.testing.assert_allclose(extractor.mean, values.mean(0), rtol=1e-4)
+    np.testing.assert_allclose(extractor.std, values.std(0), rtol=1e-4)
+
+
+def test_saved_feature_extractor_is_kept(vowels, tmp_path):
+    saved = TimeMAEFeatureExtractor(12, normalization="series")
+    saved.save_pretrained(tmp_path)
+    assert make_feature_extractor(vowels, None, str(tmp_path)).normalization == "series"
+    assert make_feature_extractor(vowels, "none", str(tmp_path)).normalization == "none"
+
+
+# --- Codeword metrics ---
+
+
+def as_output(logits, codewords):
+    return {
+        "codeword_logits": logits,
+        "codewords": codewords,
+        "mcc_loss": torch.tensor(2.0),
+        "mrr_loss": torch.tensor(0.5),
+    }
+
+
+def test_codeword_metrics_agree_with_the_original():
+    expected = load_file(FIXTURES / "original_outputs.safetensors")
+    metrics = CodewordMetrics(12)
+    metrics.update(as_output(expected["codeword_logits"], expected["codeword_labels_argmax"]))
+    computed = metrics.compute()
+    assert computed["hits@1"] * expected["codeword_labels_argmax"].numel() == pytest.approx(expected["hits"].item())
+    assert computed["ndcg@10"] == pytest.approx(expected["ndcg_at_10"].item(), abs=1e-6)
+
+
+def test_codeword_metrics_agree_with_scikit_learn():
+    logits, codewords = torch.randn(40, 3, 30), torch.randint(30, (40, 3))
+    codewords[:5, 2] = -100
+    metrics = CodewordMetrics(30)
+    for rows in (slice(0, 7), slice(7, 40)):
+        metrics.update(as_output(logits[rows], codewords[rows]))
+    computed = metrics.compute()
+    masked = codewords != -100
+    scores, labels = logits[masked].numpy(), codewords[masked].numpy()
+    assert computed["hits@1"] == pytest.approx(accuracy_score(labels, scores.argmax(-1)))
+    assert computed["ndcg@10"] == pytest.approx(ndcg_score(np.eye(30)[labels], scores, k=10))
+    frequencies = np.bincount(labels, minlength=30) / len(labels)
+    assert computed["codebook_usage"] == pytest.approx((frequencies > 0).mean())
+    present = frequencies[frequencies > 0]
+    assert computed["codebook_perplexity"] == pytest.approx(np.exp(-(present * np.log(present)).sum()))
+    assert computed["mcc_loss"] == pytest.approx(2.0) and computed["mrr_loss"] == pytest.approx(0.5)
+    metrics.reset()
+    assert metrics.compute() == {}
+
+
+# --- Training ---
+
+
+def pretrain(vowels, config, output_dir, **arguments):
+    torch.manual_seed(0)
+    extractor = make_feature_extractor(vowels)
+    trainer = PreTrainingTrainer(
+        TimeMAEForPreTraining(config),
+        PreTrainingArguments(
+            output_dir=output_dir, num_train_epochs=3, use_cpu=True, disable_tqdm=True, seed=0, **arguments
+        ),
+        train_dataset=vowels["train"],
+        eval_dataset=with_fixed_masks(vowels["validation"], config.patch_length),
+        data_collator=TimeMAEDataCollator(extractor),
+        processing_class=extractor,
+    )
+    return trainer
+
+
+LOGGED = {"loss", "mcc_loss", "mrr_loss", "hits@1", "ndcg@10", "codebook_perplexity", "codebook_usage"}
+
+
+def test_pretraining_logs_losses_and_codebook(vowels, vowels_config, tmp_path):
+    trainer = pretrain(vowels, vowels_config, tmp_path)
+    trainer.train()
+    history = trainer.state.log_history
+    train = [entry for entry in history if "loss" in entry]
+    validation = [entry for entry in history if "eval_loss" in entry]
+    assert len(train) == len(validation) == 3
+    assert all(entry.keys() >= LOGGED for entry in train)
+    assert all(entry.keys() >= {f"eval_{name}" for name in LOGGED} for entry in validation)
+    assert train[-1]["loss"] < train[0]["loss"]
+    for entry in train:
+        assert entry["loss"] == pytest.approx(entry["mcc_loss"] + 5 * entry["mrr_loss"], rel=0.02)
+    assert trainer.evaluate()["eval_loss"] == pytest.approx(validation[-1]["eval_loss"], abs=1e-6)
+
+
+def test_a_resumed_run_ends_where_the_uninterrupted_one_ends(vowels, vowels_config, tmp_path):
+    vowels_config.hidden_dropout_prob = 0.1
+    whole = pretrain(vowels, vowels_config, tmp_path / "whole")
+    whole.train()
+    resumed = pretrain(vowels, vowels_config, tmp_path / "resumed")
+    resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-4"))
+    assert resumed.state.global_step == whole.state.global_step == 6
+    for name, weight in whole.model.state_dict().items():
+        assert weight.equal(resumed.model.state_dict()[name]), name
+
+
+def test_gradient_accumulation_gives_the_loss_of_the_large_batch(vowels, vowels_config, tmp_path):
+    settings = {"lr_scheduler_type": "constant", "warmup_steps": 0, "eval_strategy": "no", "save_strategy": "no"}
+    rows = with_fixed_masks(vowels["train"].select(range(32)), 3)
+    vowels_config.gumbel_noise_scale = 0.0
+    weights = []
+    for batch_size, accumulation in ((16, 1), (4, 4)):
+        trainer = pretrain(
+            {"train": rows, "validation": vowels["validation"]},
+            vowels_config,
+            tmp_path / str(batch_size),
+            per_device_train_batch_size=batch_size,
+            gradient_accumulation_steps=accumulation,
+            max_steps=2,
+            train_sampling_strategy="sequential",
+            **settings,
+        )
+        # Series of one length, so that every part of a batch holds as many masked patches.
+        trainer.data_collator = lambda rows: {
+            "past_values": torch.tensor(np.stack([row["past_values"][:7] for row in rows])),
+            "masking_noise": torch.tensor([row["masking_noise"][:3] for row in rows]),
+        }
+        trainer.train()
+        weights.append(trainer.model.state_dict())
+    for name, weight in weights[0].items():
+        torch.testing.assert_close(weight, weights[1][name], atol=1e-5, rtol=0)
+
+
+def test_a_plain_trainer_reports_the_loss_of_pretraining(vowels, vowels_config, tmp_path):
+    trainer = Trainer(
+        TimeMAEForPreTraining(vowels_config),
+        PreTrainingArguments(output_dir=tmp_path, use_cpu=True),
+        eval_dataset=with_fixed_masks(vowels["validation"], 3),
+        data_collator=TimeMAEDataCollator(make_feature_extractor(vowels)),
+    )
+    assert trainer.evaluate()["eval_loss"] > 0
+
+
+def test_fine_tuning_keeps_the_best_checkpoint_on_validation(vowels, vowels_config, tmp_path):
+    extractor = make_feature_extractor(vowels)
+    trainer = Trainer(
+        TimeMAEForTimeSeriesClassification(vowels_config),
+        FineTuningArguments(output_dir=tmp_path, num_train_epochs=4, use_cpu=True, learning_rate=1e-2),
+        train_dataset=vowels["train"],
+        eval_dataset=vowels["validation"],
+        data_collator=TimeMAEDataCollator(extractor),
+        processing_class=extractor,
+        compute_metrics=classification_metrics,
+    )
+    trainer.train()
+    accuracies = [entry["eval_accuracy"] for entry in trainer.state.log_history if "eval_accuracy" in entry]
+    assert trainer.state.best_metric == max(accuracies) == trainer.evaluate()["eval_accuracy"]
+
+
+# --- Evaluation ---
+
+
+def test_classification_metrics():
+    logits, labels = np.random.default_rng(0).normal(size=(50, 4)), np.arange(50) % 4
+    metrics = classification_metrics(EvalPrediction(logits, labels))
+    assert metrics["accuracy"] == accuracy_score(labels, logits.argmax(-1))
+    assert metrics["macro_f1"] == f1_score(labels, logits.argmax(-1), average="macro")
+
+
+def test_regression_metrics():
+    metrics = regression_metrics(EvalPrediction(np.array([[1.0], [3.0]]), np.array([1.0, 1.0])))
+    assert metrics == {"mse": 2.0, "mae": 1.0}
+
+
+def test_features_do_not_depend_on_the_batch(vowels, vowels_config):
+    model = TimeMAEModel(vowels_config)
+    extractor = make_feature_extractor(vowels)
+    rows = vowels["test"].select(range(20))
+    one, all_together = (extract_features(model, rows, extractor, batch_size) for batch_size in (1, 20))
+    assert one.shape == (20, 16)
+    np.testing.assert_allclose(one, all_together, atol=1e-5)
+    in_pretraining = TimeMAEForPreTraining(vowels_config)
+    in_pretraining.timemae.load_state_dict(model.state_dict())
+    np.testing.assert_array_equal(extract_features(in_pretraining, rows, extractor, 20), all_together)
+
+
+def test_linear_probe_standardises():
+    generator = np.random.default_rng(0)
+    labels = np.arange(300) % 3
+    features = np.eye(3)[labels] * [1e-4, 1, 1e4] + 1e-5 * generator.normal(size=(300, 3)) * [1, 1, 1e8]
+    assert fit_linear_probe(features[:200], labels[:200]).score(features[200:], labels[200:]) == 1.0
+
+
+# --- Results and bad input ---
+
+
+def test_results_file(tmp_path):
+    write_results(tmp_path / "run", {"accuracy": 0.5}, {"seed": 3, "dataset": "x"}, time.time() - 2)
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert results["metrics"] == {"accuracy": 0.5} and results["seed"] == 3
+    assert results["settings"] == {"seed": 3, "dataset": "x"}
+    assert results["versions"].keys() >= {"python", "torch", "transformers"}
+    assert 1.9 < results["wall_time_seconds"] < 60 and results["command"].startswith("python ")
+
+
+def test_output_directory(tmp_path):
+    assert prepare_output_dir(str(tmp_path / "new")) is None
+    (tmp_path / "checkpoint-3").mkdir()
+    (tmp_path / "checkpoint-12").mkdir()
+    with pytest.raises(ValueError, match="empty or new output directory"):
+        prepare_output_dir(str(tmp_path))
+    with pytest.raises(ValueError, match="--output_dir, got none"):
+        prepare_output_dir(None)
+    assert prepare_output_dir(str(tmp_path), "last") == str(tmp_path / "checkpoint-12")
+    assert prepare_output_dir(str(tmp_path), str(tmp_path / "checkpoint-3")) == str(tmp_path / "checkpoint-3")
+    with pytest.raises(FileNotFoundError, match="checkpoint to resume from"):
+        prepare_output_dir(str(tmp_path / "new"), "last")
+
+
+def test_refuses_series_too_short_to_mask(vowels, vowels_config):
+    check_masking(vowels, vowels_config)
+    vowels_config.patch_length = 8
+    with pytest.raises(ValueError, match="masks at least one patch of 8 time steps, got 7 time steps in series"):
+        check_masking(vowels, vowels_config)
