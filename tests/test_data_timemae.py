@@ -125,7 +125,7 @@ def test_dataset_in_memory(layout):
     if layout == "array2d":
         source = source.cast_column("signal", Array2D((12, 2), "float32"))
     dataset = load_time_series(
-        source, series_column="signal", label_column="activity", group_column="person", validation_size=0
+        source, value_columns="signal", label_column="activity", group_column="person", validation_size=0
     )
     assert list(dataset) == ["train"]
     train = dataset["train"]
@@ -216,9 +216,9 @@ def test_train_fractions_are_nested_and_stratified(tmp_path):
     ("changes", "message"),
     [
         ({"X_train": None}, "expected the array X_train"),
-        ({"X_train": np.zeros((40, 12))}, r"X_train: expected numbers of shape \(cases, time, channels\)"),
+        ({"X_train": np.zeros(40)}, r"X_train: expected numbers of shape \(cases, time, channels\)"),
         ({"X_train": np.full((40, 12, 3), "a")}, "X_train: expected numbers"),
-        ({"X_train": np.zeros((0, 12, 3)), "y_train": np.zeros(0, int)}, "train is empty"),
+        ({"X_train": np.zeros((0, 12, 3)), "y_train": np.zeros(0, int)}, "train: expected at least one series"),
         ({"X_train": np.zeros((40, 0, 3))}, "series 0 has no observed value in its 0 time steps"),
         ({"X_test": np.zeros((12, 12, 2))}, r"test: series 0: expected the shape \(time, 3\), got \(12, 2\)"),
         ({"y_train": np.zeros(39, int)}, r"train: labels: expected 40 numbers or strings, got int64 of shape \(39,\)"),
@@ -228,7 +228,7 @@ def test_train_fractions_are_nested_and_stratified(tmp_path):
         ({"class_names": list("abc")}, "y_train: expected integers from 0 to 2 for 3 class_names"),
         ({"subject_train": np.zeros(3, int)}, "groups: expected 40"),
         ({"subject_train": np.zeros(40, int)}, "expected at least 2 groups"),
-        ({"y_train": np.r_[np.arange(4), np.zeros(36, int)]}, "cannot take 0.2 of the 40 series"),
+        ({"y_train": np.r_[np.arange(4), np.zeros(36, int)]}, "cannot hold out 0.2 of the 40 series"),
         ({"X_train": np.full((40, 12, 3), np.inf)}, "series 0, time step 0, channel 0: expected a finite float32"),
         ({"X_train": np.full((40, 12, 3), np.nan)}, "series 0 has no observed value in its 12 time steps"),
         ({"X_train": np.array([{}] * 40, dtype=object)}, "expected an .npz archive of plain arrays"),
@@ -270,15 +270,15 @@ def test_directory_that_is_not_a_data_set(tmp_path):
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"other": [1, 2]}, r"expected the columns \['past_values'\], got \['other'\]"),
-        ({"past_values": ["text", "text"]}, "expected a list, got string"),
-        ({"past_values": [["text"], ["text"]]}, "expected series of numbers, got string"),
+        ({"labels": [1, 2]}, r"expected columns of values, got \['labels'\]"),
+        ({"past_values": ["text", "text"]}, "column 'past_values': expected numbers, got string"),
+        ({"past_values": [["text"], ["text"]]}, "expected numbers, got string, such as 'text'"),
         ({"past_values": [[[1.0, 2.0]], [[1.0]]]}, "series 1: expected 2 channels in every time step, got 1"),
         ({"past_values": [[1.0], None]}, "series 1: expected a list, got a null"),
         ({"past_values": [[1.0], []]}, "series 1 has no observed value in its 0 time steps"),
         ({"past_values": [[1.0], [float("inf")]]}, "series 1, time step 0, channel 0: expected a finite"),
         ({"past_values": [[1.0], [2.0]], "labels": ["a", None]}, "series 1 has no label"),
-        ({"past_values": []}, "train is empty"),
+        ({"past_values": []}, "train: expected at least one series"),
     ],
 )
 def test_malformed_dataset(columns, message):
@@ -288,9 +288,9 @@ def test_malformed_dataset(columns, message):
 
 def test_unknown_split_and_missing_train():
     source = Dataset.from_dict({"past_values": [[1.0]]})
-    with pytest.raises(TimeSeriesDataError, match=r"got \['unsupervised'\] too"):
+    with pytest.raises(TimeSeriesDataError, match=r"got \['train', 'unsupervised'\]"):
         load_time_series(DatasetDict(train=source, unsupervised=source))
-    with pytest.raises(TimeSeriesDataError, match=r"expected a split train, got \['test'\]"):
+    with pytest.raises(TimeSeriesDataError, match=r"expected a split train .* got \['test'\]"):
         load_time_series(DatasetDict(test=source))
 
 
