@@ -84,8 +84,9 @@ class TimeMAEConfig(PreTrainedConfig):
             Weight of masked representation regression in the loss (Section 3.5.3).
         momentum (`float`, defaults to 0.99):
             Share of itself that the target encoder keeps in each update (*τ*, Section 3.5.2).
-        residual_gate_init (`float`, *optional*, defaults to 1e-8):
-            Start of the learned scalar on each sub-layer's output, which the residual sum adds. `None`: no gates.
+        residual_gate_init (`float`, *optional*, defaults to 0.1):
+            Start of the learned scalar on each sub-layer's output, which the residual sum adds; 1e-8 in the original
+            code. `None`: no gates.
         initializer_range (`float`, *optional*):
             Standard deviation of the normal initialisation of all weight matrices, the position table and the mask
             token. If not given, as in the original code: Xavier-normal linear layers, a standard normal position
@@ -132,7 +133,7 @@ class TimeMAEConfig(PreTrainedConfig):
     mcc_loss_weight: float | int = 1.0
     mrr_loss_weight: float | int = 5.0
     momentum: float | int = 0.99
-    residual_gate_init: float | int | None = 1e-8
+    residual_gate_init: float | int | None = 0.1
     initializer_range: float | None = None
     layer_norm_eps: float = 1e-5
 

@@ -41,10 +41,22 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class DataArguments:
-    dataset: str = field(metadata={"help": "What `load_time_series` takes: an archive name, a file or a directory."})
+    """The options of `load_time_series`, and the normalisation."""
+
+    dataset: str = field(metadata={"help": "An archive name, a file, a directory or a Hub id."})
+    dataset_config: str | None = field(default=None, metadata={"help": "Which of several versions to take."})
+    data_dir: str | None = field(default=None, metadata={"help": "Where downloads are kept."})
+    value_columns: list[str] | None = field(default=None, metadata={"help": "Columns that hold the series."})
+    label_column: str | None = field(default=None, metadata={"help": "Column of the labels."})
+    group_column: str | None = field(default=None, metadata={"help": "Column of the subject or recording."})
+    id_column: str | None = field(default=None, metadata={"help": "Column that names a series."})
+    time_column: str | None = field(default=None, metadata={"help": "Column of times in a long table."})
+    window: int | None = field(default=None, metadata={"help": "Cut series into windows of so many time steps."})
+    stride: int | None = field(default=None, metadata={"help": "Time steps from one window to the next."})
+    test_size: float | None = field(default=None, metadata={"help": "Part of train for test, if there is none."})
     validation_size: float = field(default=0.2, metadata={"help": "Part of train held out for validation."})
     train_fraction: float | None = field(default=None, metadata={"help": "Keep this part of train, stratified."})
-    split_seed: int = field(default=42, metadata={"help": "Seed of the draw of validation and of the fraction."})
+    split_seed: int = field(default=42, metadata={"help": "Seed of the splits and of the fraction."})
     normalization: Literal[NORMALIZATIONS] | None = field(
         default=None,
         metadata={"help": "Of the values; absent: that of the saved model, else by channel with statistics of train."},
@@ -93,7 +105,7 @@ class PreTrainingArguments(TrainingArguments):
     num_train_epochs: float = 100
     per_device_train_batch_size: int = 128
     per_device_eval_batch_size: int = 256
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     lr_scheduler_type: str = "cosine"
     warmup_steps: float = 0.1
     weight_decay: float = 0.01
@@ -108,6 +120,7 @@ class FineTuningArguments(PreTrainingArguments):
     """`TrainingArguments` with the defaults of fine-tuning; the best checkpoint on validation is kept."""
 
     num_train_epochs: float = 30
+    learning_rate: float = 1e-3
     load_best_model_at_end: bool = True
     metric_for_best_model: str | None = "accuracy"
 
@@ -136,11 +149,13 @@ def load_data(arguments: DataArguments, needs_labels: bool = False) -> datasets.
     Raises:
         FileNotFoundError, ValueError: what `load_time_series` raises; no labels where they are needed.
     """
+    options = {
+        name: value
+        for name, value in vars(arguments).items()
+        if name not in ("dataset", "dataset_config", "split_seed", "normalization")
+    }
     dataset = load_time_series(
-        arguments.dataset,
-        validation_size=arguments.validation_size,
-        train_fraction=arguments.train_fraction,
-        seed=arguments.split_seed,
+        arguments.dataset, config=arguments.dataset_config, seed=arguments.split_seed, **options
     )
     if needs_labels and "labels" not in dataset["train"].column_names:
         raise ValueError(f"expected labels in {arguments.dataset}, got the columns {dataset['train'].column_names}")
@@ -153,17 +168,17 @@ def longest_series(dataset: datasets.DatasetDict) -> int:
 
 
 def make_feature_extractor(
-    dataset: datasets.DatasetDict, normalization: str | None = None, model_name_or_path: str | None = None
+    dataset: datasets.DatasetDict, normalization: str | None = None, saved: str | None = None
 ) -> TimeMAEFeatureExtractor:
     """
-    The feature extractor saved with a model, if there is one for as many channels and `normalization` does not ask
-    for another; else a new one, by channel with the statistics of the train split unless `normalization` says.
+    The feature extractor in the directory `saved`, if it is for as many channels and `normalization` does not ask for
+    another; else a new one, by channel with the statistics of the train split unless `normalization` says.
     """
     num_channels = dataset["train"][0]["past_values"].shape[1]
-    if model_name_or_path is not None and (Path(model_name_or_path) / "preprocessor_config.json").is_file():
-        saved = TimeMAEFeatureExtractor.from_pretrained(model_name_or_path)
-        if saved.num_channels == num_channels and normalization in (None, saved.normalization):
-            return saved
+    if saved is not None and (Path(saved) / "preprocessor_config.json").is_file():
+        extractor = TimeMAEFeatureExtractor.from_pretrained(saved)
+        if extractor.num_channels == num_channels and normalization in (None, extractor.normalization):
+            return extractor
     normalization = normalization or "channel"
     statistics = channel_statistics(dataset["train"]) if normalization == "channel" else {}
     return TimeMAEFeatureExtractor(

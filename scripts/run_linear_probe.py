@@ -47,9 +47,8 @@ def main() -> None:
     )
     prepare_output_dir(arguments.output_dir)
     dataset = load_data(data_arguments, needs_labels=True)
-    feature_extractor = make_feature_extractor(
-        dataset, data_arguments.normalization, model_arguments.model_name_or_path
-    )
+    saved = model_arguments.model_name_or_path or model_arguments.config_name
+    feature_extractor = make_feature_extractor(dataset, data_arguments.normalization, saved)
     config = make_config(model_arguments, dataset)
     set_seed(arguments.seed)
     model = make_model(TimeMAEModel, config, model_arguments.model_name_or_path)

@@ -40,9 +40,8 @@ def main() -> None:
     )
     checkpoint = prepare_output_dir(training_arguments.output_dir, training_arguments.resume_from_checkpoint)
     dataset = load_data(data_arguments)
-    feature_extractor = make_feature_extractor(
-        dataset, data_arguments.normalization, model_arguments.model_name_or_path
-    )
+    saved = model_arguments.model_name_or_path or model_arguments.config_name
+    feature_extractor = make_feature_extractor(dataset, data_arguments.normalization, saved)
     config = make_config(model_arguments, dataset)
     check_masking(dataset, config)
     feature_extractor.sequence_length = config.sequence_length

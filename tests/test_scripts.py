@@ -154,3 +154,35 @@ def test_convert_reads_pickles(run_script, tmp_path):
     run_script("convert_original_checkpoint.py", "original.pkl", "converted")
     model = TimeMAEForPreTraining.from_pretrained(tmp_path / "converted")
     assert model.tokenizer.weight.equal(state_dict["tokenizer.center.weight"])
+
+
+def test_experiment(run_script, tmp_path, capfd, monkeypatch):
+    settings = {
+        "dataset": "JapaneseVowels",
+        "output_dir": "experiment",
+        "patch_length": 3,
+        "pretraining_epochs": 1,
+        "fine_tuning_epochs": 1,
+        "pretraining_arguments": "--hidden_size 16 --num_hidden_layers 1 --decoder_num_hidden_layers 1",
+    }
+    run_script("run_experiment.py", *flags(**settings), "--seeds", 0, 1)
+    experiment = tmp_path / "experiment"
+    seeds = read_results(experiment)["metrics"]["seeds"]
+    accuracies = [parts["classifier"]["test_accuracy"] for parts in seeds.values()]
+    row = read_results(experiment)["metrics"]["summary"]["fine-tuned (FineAll)"]["accuracy"]
+    assert row["mean"] == pytest.approx(sum(accuracies) / 2)
+    assert row["std"] == pytest.approx(abs(accuracies[0] - accuracies[1]) / 2**0.5)
+    report = (experiment / "report.md").read_text()
+    assert f"{100 * row['mean']:.2f} ± {100 * row['std']:.2f}" in report
+    assert f"{100 * row['mean']:.2f} ± {100 * row['std']:.2f}" in capfd.readouterr().out
+    for picture in ("learning_curves", "masked_series", "confusion_matrix", "representations"):
+        assert f"({picture}.png)" in report and (experiment / f"{picture}.png").stat().st_size > 10_000
+    for seed in (0, 1):
+        TimeMAEForPreTraining.from_pretrained(experiment / f"seed-{seed}" / "pretrained")
+        TimeMAEForTimeSeriesClassification.from_pretrained(experiment / f"seed-{seed}" / "classifier")
+
+    # Nothing that has finished runs again.
+    monkeypatch.setattr("subprocess.run", lambda *arguments, **settings: pytest.fail("ran a finished part again"))
+    run_script("run_experiment.py", *flags(**settings), "--seeds", 0, 1)
+    with pytest.raises(ValueError, match="got other patch_length"):
+        run_script("run_experiment.py", *flags(**{**settings, "patch_length": 2}))
