@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from conftest import FIXTURES
@@ -121,6 +122,14 @@ def test_bad_input_is_refused_before_training(run_script, tmp_path, script, argu
     with pytest.raises(error, match=message):
         run_script(script, *flags(**arguments))
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("script", ["run_classification.py", "run_linear_probe.py"])
+def test_labels_are_asked_for_before_training(run_script, tmp_path, script):
+    np.savez(tmp_path / "unlabelled.npz", X_train=np.random.default_rng(0).normal(size=(20, 12, 2)))
+    with pytest.raises(ValueError, match="expected labels in unlabelled.npz, got the columns"):
+        run_script(script, *flags(dataset="unlabelled.npz", output_dir="run", **SMALL))
+    run_script("run_pretraining.py", *flags(dataset="unlabelled.npz", output_dir="run", max_steps=1, **SMALL))
 
 
 def test_pretraining_refuses_a_ratio_that_masks_nothing(run_script):
