@@ -259,7 +259,8 @@ def load_time_series(
         seed: Seed of the splits and of the shuffle buffer.
         streaming: Return `IterableDataset`s that read the Arrow data in order, shard by shard. Train is shuffled
             through a buffer of `shuffle_buffer` series (0: not at all); `split_dataset_by_node` deals the shards out
-            to processes.
+            to processes. `Trainer` finds its place again on resuming only in the first pass over a stream: for more
+            passes, give it `train.repeat(None).shuffle(seed, buffer_size=...)` of an unshuffled stream.
 
     Returns:
         A `DatasetDict` (streaming: `IterableDatasetDict`) in the format `"time_series"`. `test` is missing if the
@@ -460,15 +461,11 @@ def _label_feature(values: list[np.ndarray]) -> ClassLabel | Value:
     labels = np.unique(np.concatenate(values))
     if labels.dtype.kind == "f":
         labels = labels[~np.isnan(labels)]
-        if (labels != np.round(labels)).any():
+        if not ((labels == np.round(labels)) & (np.abs(labels) < 2**53)).all():
             return Value("float32")
         labels = labels.astype(np.int64)
-    names = [str(label) for label in labels]
-    try:
-        names.sort(key=float)
-    except ValueError:
-        names.sort()
-    return ClassLabel(names=names)
+    names = pa.array(labels).cast(pa.string()).to_pylist()
+    return ClassLabel(names=sorted(names, key=float if all(map(_is_number, names)) else None))
 
 
 def _encode_labels(labels: pa.Array, feature: ClassLabel | Value, place: str, first_row: int = 0) -> pa.Array:
@@ -486,6 +483,10 @@ def _encode_labels(labels: pa.Array, feature: ClassLabel | Value, place: str, fi
         raise TimeSeriesDataError(f"{locate(np.argmax(missing))} has no label")
     if isinstance(feature, Value):
         codes = flat.cast(feature.pa_type)
+        if not (finite := np.isfinite(codes)).all():
+            raise TimeSeriesDataError(
+                f"{locate(np.argmin(finite))}: expected a finite target, got {flat[np.argmin(finite)]}"
+            )
     else:
         names = (flat.cast(pa.int64()) if pa.types.is_floating(flat.type) else flat).cast(pa.string())
         codes = pc.index_in(names, pa.array(feature.names))
@@ -509,8 +510,6 @@ def _parsing(path: str | os.PathLike, expected: str) -> Iterator[None]:
     except (FileNotFoundError, TimeSeriesDataError):
         raise
     except Exception as error:
-        if isinstance(error.__cause__, TimeSeriesDataError):
-            raise error.__cause__ from None
         raise TimeSeriesDataError(f"{path}: expected {expected}: {error.__cause__ or error}") from error
 
 
@@ -664,7 +663,7 @@ def _from_arrays(
     options: _Options,
     place: str,
     class_names: list[str] | None = None,
-    names_of_channels: list[str] | None = None,
+    channels: list[str] | None = None,
 ) -> dict[str, Dataset]:
     for arrays in splits.values():
         if len(arrays.series) == 0:
@@ -675,8 +674,8 @@ def _from_arrays(
     if 0 < len(unlabelled) < len(splits):
         raise TimeSeriesDataError(f"{place}: expected labels in all splits or in none, got none in {unlabelled}")
     num_channels = splits["train"].series[0].shape[-1]
-    if names_of_channels is not None and len(names_of_channels) != num_channels:
-        raise TimeSeriesDataError(f"{place}: expected {num_channels} channel_names, got {names_of_channels}")
+    if channels is not None and len(channels) != num_channels:
+        raise TimeSeriesDataError(f"{place}: expected {num_channels} channel_names, got {channels}")
     label_feature = None
     if class_names is not None:
         label_feature = ClassLabel(names=class_names)
@@ -708,7 +707,7 @@ def _from_arrays(
         if groups is not None:
             features["group"] = Value("int64" if groups.dtype.kind in "iu" else "string")
             columns["group"] = pa.array(groups).cast(features["group"].pa_type)
-        info = DatasetInfo(description=_describe_channels(names_of_channels), features=features)
+        info = DatasetInfo(description=_describe_channels(channels), features=features)
         result[name] = Dataset(pa.table(columns, schema=features.arrow_schema), info=info)
     return result
 
@@ -808,16 +807,17 @@ def _read_ts(path: Path, options: _Options) -> _Arrays:
 
 
 def _read_arff(path: Path, options: _Options) -> _Arrays:
-    _check_lines(path)
-    with _parsing(path, "an .arff file"):
-        series, labels = aeon.datasets.load_from_arff_file(str(path))
-    return _Arrays([one.T for one in series], labels, None, str(path))
+    return _read_equal_length(path, aeon.datasets.load_from_arff_file)
 
 
 def _read_tsv(path: Path, options: _Options) -> _Arrays:
+    return _read_equal_length(path, aeon.datasets.load_from_tsv_file)
+
+
+def _read_equal_length(path: Path, load: Callable[[str], tuple[np.ndarray, np.ndarray]]) -> _Arrays:
     _check_lines(path)
-    with _parsing(path, "a .tsv file"):
-        series, labels = aeon.datasets.load_from_tsv_file(str(path))
+    with _parsing(path, f"an archive file in the {path.suffix} format"):
+        series, labels = load(str(path))
     return _Arrays([one.T for one in series], labels, None, str(path))
 
 
@@ -980,10 +980,6 @@ class _Mapping:
     target: Features
     place: str
 
-    @property
-    def in_lists(self) -> bool:
-        return _holds_lists(self.source, self.values[0])
-
     def encode_labels(self, labels: pa.Array, first_row: int) -> pa.Array:
         known = _without_list(self.source[self.roles["labels"]])
         if isinstance(known, ClassLabel):  # by name, as each split may number its classes in its own order
@@ -1071,8 +1067,11 @@ def _read_tables(table: Dataset | DatasetDict, options: _Options, place: str) ->
 
 
 def _count_channels(train: Dataset, values: tuple[str, ...], options: _Options, place: str) -> int:
-    if len(values) > 1 or not _holds_lists(train.features, values[0]):
-        return len(values) if options.layout == "long" or _holds_lists(train.features, values[0]) else 1
+    in_lists = _holds_lists(train.features, values[0])
+    if options.layout == "long" or (in_lists and len(values) > 1):
+        return len(values)
+    if not in_lists:
+        return 1
     first = train.with_format("arrow")[:1][values[0]].combine_chunks()
     steps = (first.storage if isinstance(first, pa.ExtensionArray) else first).flatten()
     if not pa.types.is_nested(steps.type):
@@ -1141,32 +1140,31 @@ def _gather_batch(runs: pa.Table, indices: list[int], table: Dataset, mapping: _
     starts = starts - first_row
     if "time" in roles:
         _check_times(rows[roles["time"]], starts, first_row, f"{place}, column {roles['time']!r}")
-    columns = [(name, rows[name].combine_chunks()) for name in mapping.values]
     steps = [
-        _to_floats(column, f"{place}, {name!r}", lambda row: f"row {first_row + row}") for name, column in columns
+        _to_floats(rows[name].combine_chunks(), f"{place}, {name!r}", lambda row: f"row {first_row + row}")
+        for name in mapping.values
     ]
     converted = {"past_values": _encode_series(np.stack(steps, axis=1), lengths, place, first_series)}
-    for role in ("labels", "group"):
-        if role not in target:
-            continue
-        column = rows[roles[role]].combine_chunks()
-        if role == "labels":
-            per_step = pa.ListArray.from_arrays(pa.array([*starts, len(column)], pa.int32()), column)
-            per_step = mapping.encode_labels(per_step, first_series)
-            if isinstance(target["labels"], List):
-                converted["labels"] = per_step
-                continue
-            column = per_step.flatten()
-        column = column.cast(target[role].pa_type)
-        converted[role] = column.take(pa.array(starts))
-        same = pc.equal(column, converted[role].take(pa.array(np.repeat(np.arange(len(starts)), lengths))))
-        if not pc.all(same, min_count=0).as_py():
-            row = int(np.argmin(same.to_numpy(zero_copy_only=False)))
-            raise TimeSeriesDataError(
-                f"{place}, row {first_row + row}: expected one {roles[role]!r} a series, got {column[row]} after "
-                f"{column[row - 1]}" + " (a window would cut the series into pieces)" * (role == "labels")
-            )
+    if "labels" in target:
+        offsets = pa.array([*starts, len(rows)], pa.int32())
+        labels = pa.ListArray.from_arrays(offsets, rows[roles["labels"]].combine_chunks())
+        labels = mapping.encode_labels(labels, first_series)
+        if not isinstance(target["labels"], List):
+            where = f"{place}, {roles['labels']!r} (a window would cut series in which it changes)"
+            labels = _one_per_series(labels.flatten(), starts, lengths, first_row, where)
+        converted["labels"] = labels
+    if "group" in target:
+        groups = rows[roles["group"]].combine_chunks().cast(target["group"].pa_type)
+        converted["group"] = _one_per_series(groups, starts, lengths, first_row, f"{place}, {roles['group']!r}")
     return pa.table(converted, schema=target.arrow_schema)
+
+
+def _one_per_series(column: pa.Array, starts: np.ndarray, lengths: np.ndarray, first_row: int, place: str) -> pa.Array:
+    changed = pc.fill_null(pc.not_equal(column, column.take(np.repeat(starts, lengths))), False)
+    if pc.any(changed).as_py():
+        row = pc.index(changed, True).as_py()
+        raise TimeSeriesDataError(f"{place}: row {first_row + row}: expected one value a series, got another")
+    return column.take(starts)
 
 
 def _check_times(column: pa.ChunkedArray, starts: np.ndarray, first_row: int, place: str) -> None:
@@ -1192,8 +1190,10 @@ def _convert_rows(table: Dataset, mapping: _Mapping) -> Dataset:
         column: role for role, column in mapping.roles.items() if role in mapping.target
     }
     if mapping.target == {new: table.features[old] for old, new in new_names.items()}:
-        table = table.select_columns(list(new_names))
-        return table.rename_columns({old: new for old, new in new_names.items() if old != new})
+        chunks = table.data.column(mapping.values[0]).chunks
+        if not any(chunk.null_count or chunk.values.null_count or chunk.values.values.null_count for chunk in chunks):
+            table = table.select_columns(list(new_names))
+            return table.rename_columns({old: new for old, new in new_names.items() if old != new})
     return table.map(
         _convert_batch,
         batched=True,
@@ -1206,16 +1206,15 @@ def _convert_rows(table: Dataset, mapping: _Mapping) -> Dataset:
 
 def _convert_batch(rows: pa.Table, indices: list[int], mapping: _Mapping) -> pa.Table:
     place, target, first_row = mapping.place, mapping.target, indices[0]
-    columns = [(name, rows[name].combine_chunks()) for name in mapping.values]
-    if not mapping.in_lists:
-        places = [f"{place}, {name!r}" for name in mapping.values]
+    columns = {name: rows[name].combine_chunks() for name in mapping.values}
+    if not _holds_lists(mapping.source, mapping.values[0]):
         steps = [
-            _to_floats(column, where, lambda row: f"series {first_row + row}")
-            for where, (_, column) in zip(places, columns, strict=True)
+            _to_floats(column, f"{place}, {name!r}", lambda row: f"series {first_row + row}")
+            for name, column in columns.items()
         ]
         steps, lengths = np.stack(steps, axis=1).reshape(-1, 1), np.full(len(rows), len(columns))
     else:
-        channels = [_unpack_series(column, f"{place}, {name}", first_row) for name, column in columns]
+        channels = [_unpack_series(column, f"{place}, {name!r}", first_row) for name, column in columns.items()]
         lengths = channels[0][1]
         for name, (_, others) in zip(mapping.values, channels, strict=True):
             if (different := others != lengths).any():
@@ -1235,8 +1234,8 @@ def _convert_batch(rows: pa.Table, indices: list[int], mapping: _Mapping) -> pa.
         converted["labels"] = mapping.encode_labels(rows[mapping.roles["labels"]].combine_chunks(), first_row)
         if isinstance(target["labels"], List):
             found = pc.list_value_length(converted["labels"]).to_numpy()
-            if (found != lengths).any():
-                row = np.argmax(found != lengths)
+            if (different := found != lengths).any():
+                row = np.argmax(different)
                 raise TimeSeriesDataError(
                     f"{place}: series {first_row + row}: expected {lengths[row]} labels, got {found[row]}"
                 )
@@ -1328,12 +1327,10 @@ def _cut_batch(
         recordings.append(np.full(len(starts), row))
         if "labels" in target:
             label = rows["labels"][row]
-            per_step = isinstance(label, pa.ListScalar)
-            labels.append(
-                _label_windows(label.values.to_numpy(), starts, size, rule)
-                if per_step
-                else np.full(len(starts), label.as_py())
-            )
+            if isinstance(label, pa.ListScalar):
+                labels.append(_label_windows(label.values.to_numpy(), starts, size, rule))
+            else:
+                labels.append(np.full(len(starts), label.as_py()))
     recordings = np.concatenate(recordings)
     columns = {"past_values": _encode_series(np.concatenate(pieces), np.concatenate(sizes), place)}
     if "labels" in target:

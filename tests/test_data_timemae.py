@@ -162,6 +162,31 @@ def test_dataset_in_memory_of_one_channel_with_nulls():
     np.testing.assert_array_equal(train[1]["past_values"], np.array([[4]], dtype=np.float32))
 
 
+def test_nulls_in_a_data_set_of_the_right_features():
+    features = Features(past_values=List(List(Value("float32"), length=2)))
+    source = Dataset.from_dict({"past_values": [[[1.0, None], [3.0, 4.0]]]}, features=features)
+    train = load_time_series(source, validation_size=0)["train"]
+    np.testing.assert_array_equal(train[0]["past_values"], [[1, np.nan], [3, 4]])
+
+
+@pytest.mark.parametrize(
+    ("labels", "names"),
+    [
+        ([True, False], ["false", "true"]),
+        ([2.0, -1.0], ["-1", "2"]),
+        ([10, 9], ["9", "10"]),
+        (["10", "9"], ["9", "10"]),
+        (["b", "10"], ["10", "b"]),
+    ],
+)
+def test_class_names(labels, names):
+    train = load_time_series(Dataset.from_dict({"past_values": [[1.0]] * 2, "labels": labels}), validation_size=0)[
+        "train"
+    ]
+    assert train.features["labels"].names == names
+    assert train["labels"][:] == [1, 0]
+
+
 def test_saved_directory_is_read_in_place(tmp_path):
     written = load_time_series(write_npz(tmp_path / "set.npz", channel_names=list("xyz")))
     written.with_format(None).save_to_disk(tmp_path / "saved")
@@ -215,6 +240,20 @@ def test_no_group_is_on_both_sides(tmp_path):
     assert train | validation == set(range(15))
     assert 0.2 < len(dataset["validation"]) / 200 < 0.4
     assert set(dataset["validation"]["labels"]) == {0, 1, 2, 3}
+
+
+def test_no_group_of_very_many_is_on_both_sides():
+    columns = {"past_values": [[1.0]] * 6000, "labels": np.arange(6000) % 3, "group": np.arange(6000) // 4}
+    dataset = load_time_series(Dataset.from_dict(columns))
+    assert not set(dataset["train"]["group"]) & set(dataset["validation"]["group"])
+    assert len(dataset["validation"]) == 1200
+    assert min(np.bincount(dataset["validation"]["labels"])) > 350
+
+
+def test_groups_that_hold_a_class_alone():
+    columns = {"past_values": [[1.0]] * 4, "labels": ["a", "a", "b", "b"], "group": [1, 1, 2, 2]}
+    with pytest.raises(TimeSeriesDataError, match="every choice of groups to hold out takes all series of some class"):
+        load_time_series(Dataset.from_dict(columns))
 
 
 def test_train_fractions_are_nested_and_stratified(tmp_path):
@@ -302,6 +341,11 @@ def test_directory_that_is_not_a_data_set(tmp_path):
         ({"past_values": [[1.0], []]}, "series 1 has no observed value in its 0 time steps"),
         ({"past_values": [[1.0], [float("inf")]]}, "series 1, time step 0, channel 0: expected a finite"),
         ({"past_values": [[1.0], [2.0]], "labels": ["a", None]}, "series 1 has no label"),
+        (
+            {"past_values": [[1.0], [2.0]], "labels": [0.5, float("inf")]},
+            "series 1: expected a finite target, got inf",
+        ),
+        ({"past_values": [[1.0], [2.0]], "labels": [[0], [0]]}, "expected one label a series"),
         ({"past_values": []}, "train: expected at least one series"),
     ],
 )
@@ -686,7 +730,9 @@ def test_windows_of_a_long_table_with_a_label_per_row(tmp_path):
     assert len(dataset["train"]) + len(dataset["validation"]) == 60
     assert set(dataset["train"]["labels"]) == {1}
     assert not set(dataset["train"]["group"]) & set(dataset["validation"]["group"])
-    with pytest.raises(TimeSeriesDataError, match=r"row 3: expected one 'label' a series.*a window would cut"):
+    with pytest.raises(
+        TimeSeriesDataError, match=r"'label' \(a window would cut.*: row 3: expected one value a series"
+    ):
         load_time_series(tmp_path / "long.parquet", id_column="name", time_column="time")
 
 
@@ -1094,7 +1140,7 @@ LONG_CSV = "name,time,x,label\ns0,0,1,up\ns0,1,2,up\ns1,0,3,down\ns1,1,4,down\n"
         (LONG_CSV.replace("s1,1,4", "s1,noon,4"), LONG, "expected numbers or time stamps"),
         (LONG_CSV.replace("s1,1,4", "s0,1,4"), LONG, "row 3: expected the rows of each 'name' in one run, got 's0'"),
         (LONG_CSV.replace("s1,1,4", ",1,4"), LONG, "row 3 has no 'name'"),
-        (LONG_CSV.replace("4,down", "4,up"), LONG, "row 3: expected one 'label' a series, got"),
+        (LONG_CSV.replace("4,down", "4,up"), LONG, "'label'.*: row 3: expected one value a series"),
         (LONG_CSV.replace("4,down", "4,"), LONG, "series 1, time step 1 has no label"),
         (LONG_CSV.replace("4,down", "four,down"), LONG, r"line 5, column 'x': expected a number.*got 'four'"),
         (LONG_CSV.replace("4,down", "down"), LONG, "line 5: expected 4 columns, got 3"),
