@@ -24,7 +24,7 @@ from sklearn.metrics import accuracy_score, f1_score, mean_absolute_error, mean_
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from tqdm.auto import tqdm
-from transformers import EvalPrediction, Trainer, TrainingArguments
+from transformers import EvalPrediction, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
 from configuration_timemae import TimeMAEConfig
@@ -97,15 +97,11 @@ ModelArguments = _model_arguments()
 
 
 @dataclass
-class PreTrainingArguments(TrainingArguments):
-    """`TrainingArguments` with the defaults of pre-training."""
+class RunArguments(TrainingArguments):
+    """`TrainingArguments` with the defaults that pre-training and fine-tuning share."""
 
-    # Without a GPU, pinned memory only brings a warning.
-    dataloader_pin_memory: bool = torch.cuda.is_available()
-    num_train_epochs: float = 100
     per_device_train_batch_size: int = 128
     per_device_eval_batch_size: int = 256
-    learning_rate: float = 2e-3
     lr_scheduler_type: str = "cosine"
     warmup_steps: float = 0.1
     weight_decay: float = 0.01
@@ -113,10 +109,32 @@ class PreTrainingArguments(TrainingArguments):
     eval_strategy: str = "epoch"
     save_strategy: str = "epoch"
     save_total_limit: int | None = 2
+    # Without a GPU, pinned memory only brings a warning.
+    dataloader_pin_memory: bool = torch.cuda.is_available()
 
 
 @dataclass
-class FineTuningArguments(PreTrainingArguments):
+class PreTrainingArguments(RunArguments):
+    """
+    `TrainingArguments` with the defaults of pre-training. It ends with the last step: no loss chooses a checkpoint,
+    because both fall as the codebook collapses.
+    """
+
+    num_train_epochs: float = 100
+    learning_rate: float = 2e-3
+    gumbel_temperature_end: float | None = field(
+        default=None,
+        metadata={"help": "Move `gumbel_temperature` linearly to this value; it acts on straight-through gradients."},
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.gumbel_temperature_end is not None and not self.gumbel_temperature_end > 0:
+            raise ValueError(f"expected gumbel_temperature_end above 0, got {self.gumbel_temperature_end}")
+
+
+@dataclass
+class FineTuningArguments(RunArguments):
     """`TrainingArguments` with the defaults of fine-tuning; the best checkpoint on validation is kept."""
 
     num_train_epochs: float = 30
@@ -330,13 +348,33 @@ class CodewordMetrics:
         }
 
 
+class GumbelTemperatureSchedule(TrainerCallback):
+    """
+    Moves `gumbel_temperature` linearly from its value in the configuration to `end` over the run. It is a function of
+    the step alone, so a resumed run goes on where it stopped.
+    """
+
+    def __init__(self, start: float, end: float):
+        self.start, self.end = start, end
+
+    def on_step_begin(self, args, state, control, model=None, **kwargs):
+        model.config.gumbel_temperature = self.start + (self.end - self.start) * state.global_step / state.max_steps
+
+
 class PreTrainingTrainer(Trainer):
-    """`Trainer` that also logs, in training and in evaluation, what [`CodewordMetrics`] computes."""
+    """
+    `Trainer` that also logs, in training and in evaluation, what [`CodewordMetrics`] computes, and follows the
+    `gumbel_temperature_end` of [`PreTrainingArguments`].
+    """
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        codebook_size = self.model.config.codebook_size
-        self._train_metrics, self._eval_metrics = CodewordMetrics(codebook_size), CodewordMetrics(codebook_size)
+        config = self.model.config
+        self._train_metrics = CodewordMetrics(config.codebook_size)
+        self._eval_metrics = CodewordMetrics(config.codebook_size)
+        end = getattr(self.args, "gumbel_temperature_end", None)
+        if end is not None:
+            self.add_callback(GumbelTemperatureSchedule(config.gumbel_temperature, end))
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         loss, output = super().compute_loss(model, inputs, True, num_items_in_batch)

@@ -7,7 +7,7 @@ import torch
 from conftest import FIXTURES
 from safetensors.torch import load_file
 from sklearn.metrics import accuracy_score, f1_score, ndcg_score
-from transformers import EvalPrediction, Trainer
+from transformers import EvalPrediction, Trainer, TrainerCallback
 
 from data_timemae import load_time_series
 from timemae import TimeMAEFeatureExtractor, TimeMAEForPreTraining, TimeMAEForTimeSeriesClassification, TimeMAEModel
@@ -152,6 +152,22 @@ def test_pretraining_logs_losses_and_codebook(vowels, vowels_config, tmp_path):
     for entry in train:
         assert entry["loss"] == pytest.approx(entry["mcc_loss"] + 5 * entry["mrr_loss"], rel=0.02)
     assert trainer.evaluate()["eval_loss"] == pytest.approx(validation[-1]["eval_loss"], abs=1e-6)
+
+
+def test_gumbel_temperature_moves_linearly(vowels, vowels_config, tmp_path):
+    temperatures = []
+
+    class Recorder(TrainerCallback):
+        def on_step_end(self, args, state, control, model=None, **kwargs):
+            temperatures.append(model.config.gumbel_temperature)
+
+    vowels_config.gumbel_temperature = 2.0
+    trainer = pretrain(vowels, vowels_config, tmp_path, gumbel_temperature_end=0.5)
+    trainer.add_callback(Recorder())
+    trainer.train()
+    assert temperatures == pytest.approx([2.0, 1.75, 1.5, 1.25, 1.0, 0.75])
+    with pytest.raises(ValueError, match="gumbel_temperature_end above 0, got -1"):
+        PreTrainingArguments(gumbel_temperature_end=-1.0)
 
 
 def test_a_resumed_run_ends_where_the_uninterrupted_one_ends(vowels, vowels_config, tmp_path):

@@ -55,6 +55,7 @@ config = TimeMAEConfig(
     hidden_dropout_prob=arguments.dropout,
     attention_probs_dropout_prob=arguments.dropout,
     gumbel_noise_scale=1.0 if arguments.dropout else 0.0,
+    codeword_gradient="straight_through",
     num_labels=4,
 )
 set_seed(0)
@@ -71,6 +72,7 @@ trainer = (PreTrainingTrainer if is_pretraining else Trainer)(
         eval_strategy="no",
         save_strategy="steps",
         save_steps=2,
+        gumbel_temperature_end=0.5,  # only PreTrainingTrainer looks at it
         use_cpu=True,
         disable_tqdm=True,
         seed=0,
