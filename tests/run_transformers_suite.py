@@ -2,7 +2,7 @@
 Runs the tests that transformers has for all its models on TimeMAE: `make test-transformers`.
 
 They come with the source distribution of transformers only, so that of the installed version is fetched from the
-package index, once. `transformers_suite.py` says which tests run and why others do not.
+package index, once. `transformers_suite.py` gives them the models and says what it overrides and why.
 """
 
 import subprocess

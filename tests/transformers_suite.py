@@ -20,9 +20,14 @@ modeling_auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES["timemae"] = "Time
 
 
 class TimeMAEModelTester:
-    """A small model, and series of unequal lengths with missing values."""
+    """
+    A small model, and series of unequal lengths with missing values. The first is the shortest, because it is the one
+    that `test_batching_equivalence` looks at.
+    """
 
     batch_size = 13
+    sequence_length = 28
+    num_channels = 3
     num_hidden_layers = 2
     hidden_size = 32
     num_attention_heads = 4
@@ -32,8 +37,8 @@ class TimeMAEModelTester:
 
     def get_config(self) -> TimeMAEConfig:
         return TimeMAEConfig(
-            num_channels=3,
-            sequence_length=28,
+            num_channels=self.num_channels,
+            sequence_length=self.sequence_length,
             patch_length=4,
             hidden_size=self.hidden_size,
             num_hidden_layers=self.num_hidden_layers,
@@ -44,15 +49,15 @@ class TimeMAEModelTester:
         )
 
     def prepare_config_and_inputs_for_common(self) -> tuple[TimeMAEConfig, dict[str, torch.Tensor]]:
-        past_values = floats_tensor([self.batch_size, 28, 3])
-        observed = torch.rand(self.batch_size, 28, 3, device=torch_device) > 0.1
-        lengths = torch.arange(28, 28 - self.batch_size, -1, device=torch_device)
-        observed &= (torch.arange(28, device=torch_device) < lengths[:, None])[..., None]
+        past_values = floats_tensor([self.batch_size, self.sequence_length, self.num_channels])
+        steps = torch.arange(self.sequence_length, device=torch_device)
+        lengths = steps[-self.batch_size :] + 1
+        observed = (steps < lengths[:, None])[..., None] & (torch.rand_like(past_values) > 0.1)
         return self.get_config(), {"past_values": past_values, "past_observed_mask": observed}
 
 
 class TimeMAEPreTrainingTester(TimeMAEModelTester):
-    """Pre-training with a given mask; attentions and hidden states are those of the visible patches."""
+    """Pre-training with a given mask; attentions and hidden states are those of the three visible patches."""
 
     seq_length = 3
 
