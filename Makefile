@@ -1,9 +1,10 @@
 # make demo: the whole way on a real set   make test: all tests   make lint: style   make bench: speed
+# make test-transformers: the tests that transformers has for all its models
 PYTHON ?= python3
 BIN := .venv/bin
 SOURCES := *.py scripts tests
 
-.PHONY: demo test lint format
+.PHONY: demo test test-transformers lint format
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -17,6 +18,9 @@ demo: .venv/installed
 
 test: .venv/installed
 	$(BIN)/python -m pytest
+
+test-transformers: .venv/installed
+	$(BIN)/python tests/run_transformers_suite.py
 
 lint: .venv/installed
 	$(BIN)/ruff check $(SOURCES)

@@ -142,7 +142,8 @@ class TimeMAEConfig(PreTrainedConfig):
         unknown = sorted(
             name for name in kwargs if name not in _LIBRARY_ARGUMENTS | declared and not name.startswith("_")
         )
-        if unknown:
+        # A saved configuration, which carries a version, may also hold attributes that somebody set on it.
+        if unknown and self.transformers_version is None:
             close = [difflib.get_close_matches(name, declared, n=1) for name in unknown]
             hints = [f" (did you mean `{match[0]}`?)" if match else "" for match in close]
             named = ", ".join(f"`{name}`{hint}" for name, hint in zip(unknown, hints, strict=True))

@@ -21,6 +21,13 @@ def test_round_trip(tmp_path):
         assert loaded.num_labels == 3
 
 
+def test_an_attribute_that_was_set_is_saved_and_loaded(tmp_path):
+    config = TimeMAEConfig()
+    config.recorded_in = "room 4"
+    config.save_pretrained(tmp_path)
+    assert TimeMAEConfig.from_pretrained(tmp_path).recorded_in == "room 4"
+
+
 @pytest.mark.parametrize(("time", "patches", "masked"), [(128, 16, 9), (40, 5, 3), (41, 6, 3), (8, 1, 0)])
 def test_number_of_patches(time, patches, masked):
     config = TimeMAEConfig(sequence_length=time, patch_length=8)
