@@ -790,5 +790,9 @@ def _update_target_encoders(optimizer: torch.optim.Optimizer, args: tuple, kwarg
 
 register_optimizer_step_post_hook(_update_target_encoders)
 
+TimeMAEModel.register_for_auto_class("AutoModel")
+TimeMAEForPreTraining.register_for_auto_class("AutoModelForPreTraining")
+TimeMAEForTimeSeriesClassification.register_for_auto_class("AutoModelForSequenceClassification")
+
 
 __all__ = ["TimeMAEForPreTraining", "TimeMAEForTimeSeriesClassification", "TimeMAEModel", "TimeMAEPreTrainedModel"]
