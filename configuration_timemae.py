@@ -5,7 +5,7 @@ import difflib
 import math
 import os
 from dataclasses import fields
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from huggingface_hub.dataclasses import strict
 from transformers.activations import ACT2FN
@@ -174,16 +174,31 @@ class TimeMAEConfig(PreTrainedConfig):
         if self.intermediate_size is None:
             self.intermediate_size = 4 * self.hidden_size
         if not __package__:
-            # Installed code brings its own pipeline; that of a checkpoint would ask for `trust_remote_code`.
-            kwargs.pop("custom_pipelines", None)
+            # Installed code stands for that of a checkpoint, which would ask for `trust_remote_code`.
+            for name in ("auto_map", "custom_pipelines"):
+                kwargs.pop(name, None)
         super().__post_init__(**kwargs)
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs):
+        """Makes a configuration as in the library; labels that are passed replace those of a checkpoint altogether."""
+        if "num_labels" in kwargs or "id2label" in kwargs:
+            config_dict = {
+                name: value
+                for name, value in config_dict.items()
+                if name not in ("num_labels", "id2label", "label2id")
+            }
+        if "id2label" in kwargs:
+            kwargs.setdefault("label2id", {label: index for index, label in kwargs["id2label"].items()})
+        return super().from_dict(config_dict, **kwargs)
 
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs):
         """Saves as in the library, with the code of the model and, in config.json, what finds each class in it."""
         own = {name: reference for name, reference in getattr(self, "auto_map", {}).items() if "--" not in reference}
-        self.auto_map = {**AUTO_MAP, **own}
-        self.custom_pipelines = CUSTOM_PIPELINES
+        self.auto_map, self.custom_pipelines = {**AUTO_MAP, **own}, CUSTOM_PIPELINES
         super().save_pretrained(save_directory, **kwargs)
+        if not __package__:
+            del self.auto_map, self.custom_pipelines
 
     @property
     def num_patches(self) -> int:

@@ -108,6 +108,8 @@ class TimeSeriesClassificationPipeline(Pipeline):
     def preprocess(self, inputs: tuple[int, Any]) -> BatchFeature:
         index, series = inputs
         if isinstance(series, Mapping):
+            if "past_values" not in series:
+                raise ValueError(f"expected a row with past_values, got {sorted(series)} in series {index}")
             series = series["past_values"]
         try:
             array = np.asarray(series, dtype=np.float32)  # None becomes NaN
