@@ -21,7 +21,7 @@ import os
 import re
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -53,6 +53,7 @@ from datasets import (
     load_dataset,
     load_from_disk,
 )
+from datasets.fingerprint import Hasher
 from datasets.formatting import Formatter, _register_formatter
 from sklearn.model_selection import GroupShuffleSplit, StratifiedGroupKFold, train_test_split
 
@@ -95,16 +96,16 @@ class TimeSeriesFormatter(Formatter):
     a `save_to_disk` that is to be read where this module is not imported.
     """
 
-    def format_row(self, pa_table):
+    def format_row(self, pa_table: pa.Table) -> dict:
         return {name: values[0] for name, values in self.format_batch(pa_table).items()}
 
-    def format_column(self, pa_table):
+    def format_column(self, pa_table: pa.Table) -> list:
         name, column = pa_table.column_names[0], pa_table.column(0)
         if name != "past_values":
             return column.to_pylist()
         return [series for chunk in column.chunks for series in _series_views(chunk)]
 
-    def format_batch(self, pa_table):
+    def format_batch(self, pa_table: pa.Table) -> dict[str, list]:
         return {
             name: _series_views(column.combine_chunks()) if name == "past_values" else column.to_pylist()
             for name, column in zip(pa_table.column_names, pa_table.columns, strict=True)
@@ -253,12 +254,13 @@ def load_time_series(
         test_size: The part of train, at most one half, that becomes `test`, where the source publishes none.
         validation_size: The part of train, at most one half, that becomes `validation`, where the source publishes
             none. Both are stratified by class; where groups are known, no group is on both sides. 0 or None: none.
-        train_fraction: Keep this part of train, stratified by class, after the splits. The subsets of one seed are
-            nested: the series of 0.01 are among those of 0.05.
+        train_fraction: Keep this part of train, stratified by class, and at least one series of each class, after the
+            splits. The subsets of one seed are nested: the series of 0.01 are among those of 0.05.
         seed: Seed of the splits and of the shuffle buffer.
         streaming: Return `IterableDataset`s that read the Arrow data in order, shard by shard. Train is shuffled
             through a buffer of `shuffle_buffer` series (0: not at all); `split_dataset_by_node` deals the shards out
-            to processes.
+            to processes. `Trainer` finds its place again on resuming only in the first pass over a stream: for more
+            passes, give it `train.repeat(None).shuffle(seed, buffer_size=...)` of an unshuffled stream.
 
     Returns:
         A `DatasetDict` (streaming: `IterableDatasetDict`) in the format `"time_series"`. `test` is missing if the
@@ -316,8 +318,7 @@ def load_time_series(
             splits[name] = splits["train"].select(held_out)
             splits["train"] = splits["train"].select(kept)
     if train_fraction is not None:
-        order = _stratified_order(splits["train"], seed)
-        splits["train"] = splits["train"].select(np.sort(order[: max(1, round(train_fraction * len(order)))]))
+        splits["train"] = _take_fraction(splits["train"], train_fraction, seed)
 
     splits = {name: splits[name].with_format("time_series") for name in SPLITS if name in splits}
     if not streaming:
@@ -391,23 +392,27 @@ def _hold_out(dataset: Dataset, size: float, seed: int, place: str) -> tuple[np.
         taken = max(1, round(size * num_folds))
         choices = [np.concatenate((folds + folds)[first : first + taken]) for first in range(num_folds)]
     for held_out in choices:
-        kept = np.setdiff1d(rows, held_out)
-        if len(np.setdiff1d(classes, classes[kept])) == 0:
-            return kept, np.sort(held_out)
+        kept = np.ones(len(rows), dtype=bool)
+        kept[held_out] = False
+        if np.array_equal(np.unique(classes[kept]), np.unique(classes)):
+            return np.flatnonzero(kept), np.flatnonzero(~kept)
     raise TimeSeriesDataError(f"{place}: every choice of groups to hold out takes all series of some class from train")
 
 
-def _stratified_order(dataset: Dataset, seed: int) -> np.ndarray:
-    """A seeded order of the rows in which every prefix holds each class in its share."""
-    shuffled = np.random.default_rng(seed).permutation(len(dataset))
+def _take_fraction(dataset: Dataset, fraction: float, seed: int) -> Dataset:
+    """The first rows of a seeded order, which begins with one of each class and then holds each in its share."""
+    order = np.random.default_rng(seed).permutation(len(dataset))
     labels = _label_array(dataset, "train")
-    if labels is None:
-        return shuffled
-    position = np.empty(len(dataset))
-    for label in np.unique(labels):
-        rows = shuffled[labels[shuffled] == label]
-        position[rows] = (np.arange(len(rows)) + 0.5) / len(rows)
-    return shuffled[np.argsort(position[shuffled], kind="stable")]
+    at_least = 1
+    if labels is not None:
+        position = np.empty(len(dataset))
+        classes = np.unique(labels)
+        for label in classes:
+            rows = order[labels[order] == label]
+            position[rows] = np.arange(len(rows)) / len(rows)
+        order = order[np.argsort(position[order], kind="stable")]
+        at_least = len(classes)
+    return dataset.select(np.sort(order[: max(at_least, round(fraction * len(order)))]))
 
 
 # Encoding as Arrow
@@ -456,15 +461,11 @@ def _label_feature(values: list[np.ndarray]) -> ClassLabel | Value:
     labels = np.unique(np.concatenate(values))
     if labels.dtype.kind == "f":
         labels = labels[~np.isnan(labels)]
-        if (labels != np.round(labels)).any():
+        if not ((labels == np.round(labels)) & (np.abs(labels) < 2**53)).all():
             return Value("float32")
         labels = labels.astype(np.int64)
-    names = [str(label) for label in labels]
-    try:
-        names.sort(key=float)
-    except ValueError:
-        names.sort()
-    return ClassLabel(names=names)
+    names = pa.array(labels).cast(pa.string()).to_pylist()
+    return ClassLabel(names=sorted(names, key=float if all(map(_is_number, names)) else None))
 
 
 def _encode_labels(labels: pa.Array, feature: ClassLabel | Value, place: str, first_row: int = 0) -> pa.Array:
@@ -482,6 +483,10 @@ def _encode_labels(labels: pa.Array, feature: ClassLabel | Value, place: str, fi
         raise TimeSeriesDataError(f"{locate(np.argmax(missing))} has no label")
     if isinstance(feature, Value):
         codes = flat.cast(feature.pa_type)
+        if not (finite := np.isfinite(codes)).all():
+            raise TimeSeriesDataError(
+                f"{locate(np.argmin(finite))}: expected a finite target, got {flat[np.argmin(finite)]}"
+            )
     else:
         names = (flat.cast(pa.int64()) if pa.types.is_floating(flat.type) else flat).cast(pa.string())
         codes = pc.index_in(names, pa.array(feature.names))
@@ -505,8 +510,6 @@ def _parsing(path: str | os.PathLike, expected: str) -> Iterator[None]:
     except (FileNotFoundError, TimeSeriesDataError):
         raise
     except Exception as error:
-        if isinstance(error.__cause__, TimeSeriesDataError):
-            raise error.__cause__ from None
         raise TimeSeriesDataError(f"{path}: expected {expected}: {error.__cause__ or error}") from error
 
 
@@ -660,7 +663,7 @@ def _from_arrays(
     options: _Options,
     place: str,
     class_names: list[str] | None = None,
-    names_of_channels: list[str] | None = None,
+    channels: list[str] | None = None,
 ) -> dict[str, Dataset]:
     for arrays in splits.values():
         if len(arrays.series) == 0:
@@ -671,8 +674,8 @@ def _from_arrays(
     if 0 < len(unlabelled) < len(splits):
         raise TimeSeriesDataError(f"{place}: expected labels in all splits or in none, got none in {unlabelled}")
     num_channels = splits["train"].series[0].shape[-1]
-    if names_of_channels is not None and len(names_of_channels) != num_channels:
-        raise TimeSeriesDataError(f"{place}: expected {num_channels} channel_names, got {names_of_channels}")
+    if channels is not None and len(channels) != num_channels:
+        raise TimeSeriesDataError(f"{place}: expected {num_channels} channel_names, got {channels}")
     label_feature = None
     if class_names is not None:
         label_feature = ClassLabel(names=class_names)
@@ -682,9 +685,10 @@ def _from_arrays(
     result = {}
     for name, (series, labels, groups, where) in splits.items():
         for row, one in enumerate(series):
-            if one.ndim != 2 or one.shape[1] != num_channels:
+            if one.ndim != 2 or one.shape[1] != num_channels or one.dtype.kind not in "iuf":
                 raise TimeSeriesDataError(
-                    f"{where}: series {row}: expected the shape (time, {num_channels}), got {one.shape}"
+                    f"{where}: series {row}: expected numbers of shape (time, {num_channels}), "
+                    f"got {one.dtype} of shape {one.shape}"
                 )
         encoded = _encode_series(np.concatenate(series), np.array([len(one) for one in series]), where)
         columns, features = {"past_values": encoded}, Features(past_values=_series_feature(num_channels))
@@ -703,7 +707,7 @@ def _from_arrays(
         if groups is not None:
             features["group"] = Value("int64" if groups.dtype.kind in "iu" else "string")
             columns["group"] = pa.array(groups).cast(features["group"].pa_type)
-        info = DatasetInfo(description=_describe_channels(names_of_channels), features=features)
+        info = DatasetInfo(description=_describe_channels(channels), features=features)
         result[name] = Dataset(pa.table(columns, schema=features.arrow_schema), info=info)
     return result
 
@@ -742,8 +746,14 @@ def _read_npy(path: Path) -> np.ndarray:
 
 def _from_named_arrays(arrays: dict[str, np.ndarray], options: _Options, place: str) -> dict[str, Dataset]:
     """`X_train`, `y_train`, `subject_train` and so on."""
+    names = {}
+    for key in ("class_names", "channel_names"):
+        if key in arrays:
+            names[key] = arrays[key].astype(str).ravel().tolist()
+            if arrays[key].ndim != 1 or len(set(names[key])) < len(names[key]):
+                raise TimeSeriesDataError(f"{place}: {key}: expected distinct names, got {arrays[key].tolist()}")
     label_key = options.config or "y"
-    class_names = arrays["class_names"].astype(str) if "class_names" in arrays and label_key == "y" else None
+    class_names = names.get("class_names") if label_key == "y" else None
     splits = {}
     for name, suffixes in (("train", ["train"]), ("validation", ["val", "validation"]), ("test", ["test"])):
         suffix = next((suffix for suffix in suffixes if f"X_{suffix}" in arrays), None)
@@ -757,14 +767,13 @@ def _from_named_arrays(arrays: dict[str, np.ndarray], options: _Options, place: 
                     f"{place}: {label_key}_{suffix}: expected integers from 0 to {len(class_names) - 1} "
                     f"for {len(class_names)} class_names, got {np.unique(labels)}"
                 )
-            labels = class_names[labels]
+            labels = np.array(class_names)[labels]
         ids = [f"{kind}_{suffix}" for kind in ("subject", "recording", "group") if f"{kind}_{suffix}" in arrays]
         splits[name] = _Arrays(series, labels, arrays[ids[0]] if ids else None, f"{place}: {name}")
     if "train" not in splits or (label_key != "y" and splits["train"].labels is None):
         missing = f"{label_key}_train" if "train" in splits else "X_train"
         raise TimeSeriesDataError(f"{place}: expected the array {missing}, got {sorted(arrays)}")
-    channels = arrays["channel_names"].astype(str).tolist() if "channel_names" in arrays else None
-    return _from_arrays(splits, options, place, None if class_names is None else class_names.tolist(), channels)
+    return _from_arrays(splits, options, place, class_names, names.get("channel_names"))
 
 
 def _read_pt(path: Path, options: _Options) -> _Arrays:
@@ -790,7 +799,7 @@ def _read_ts(path: Path, options: _Options) -> _Arrays:
         raise TimeSeriesDataError(f"{path}: expected series without time stamps (@timestamps false)")
     if not (header["classlabel"] or header["targetlabel"]):
         labels = None
-    elif header["class_values"] and (unknown := sorted(set(labels) - set(header["class_values"]))):
+    elif header["class_values"] and (unknown := sorted(set(labels.tolist()) - set(header["class_values"]))):
         raise TimeSeriesDataError(
             f"{path}: expected the labels of @classlabel, {header['class_values']}, got {unknown}"
         )
@@ -798,16 +807,17 @@ def _read_ts(path: Path, options: _Options) -> _Arrays:
 
 
 def _read_arff(path: Path, options: _Options) -> _Arrays:
-    _check_lines(path)
-    with _parsing(path, "an .arff file"):
-        series, labels = aeon.datasets.load_from_arff_file(str(path))
-    return _Arrays([one.T for one in series], labels, None, str(path))
+    return _read_equal_length(path, aeon.datasets.load_from_arff_file)
 
 
 def _read_tsv(path: Path, options: _Options) -> _Arrays:
+    return _read_equal_length(path, aeon.datasets.load_from_tsv_file)
+
+
+def _read_equal_length(path: Path, load: Callable[[str], tuple[np.ndarray, np.ndarray]]) -> _Arrays:
     _check_lines(path)
-    with _parsing(path, "a .tsv file"):
-        series, labels = aeon.datasets.load_from_tsv_file(str(path))
+    with _parsing(path, f"an archive file in the {path.suffix} format"):
+        series, labels = load(str(path))
     return _Arrays([one.T for one in series], labels, None, str(path))
 
 
@@ -820,7 +830,7 @@ def _check_lines(path: Path) -> None:
             if not in_data or not line.strip():
                 in_data = in_data or line.strip().lower() == "@data"
                 continue
-            fields = re.split(r"[,:\t]|\\n", line.strip().replace("'", ""))
+            fields = re.split(SEPARATORS[path.suffix], line.strip(" \r\n").lstrip("'"))
             values = fields[1:] if path.suffix == ".tsv" else fields[:-1]
             if path.suffix == ".ts" and line.lstrip().startswith("("):
                 raise TimeSeriesDataError(f"{path}, line {number}: expected numbers, got time stamps")
@@ -840,6 +850,7 @@ def _is_number(text: str) -> bool:
     return True
 
 
+SEPARATORS = {".ts": "[,:]", ".tsv": "\t", ".arff": r"',|,|\\n"}
 ARRAY_READERS = {".ts": _read_ts, ".arff": _read_arff, ".tsv": _read_tsv, ".pt": _read_pt}
 
 
@@ -879,15 +890,15 @@ def _read_epilepsy(path: Path, options: _Options) -> _Arrays:
     header = _csv_header(path)
     _check_csv(path, header, [*EPILEPSY_COLUMNS, "y"])
     with _parsing(path, f"the columns {EPILEPSY_COLUMNS[0]} to {EPILEPSY_COLUMNS[-1]} and y"):
-        frame = pd.read_csv(path)
+        frame = pd.read_csv(path, index_col=False)
         values, labels = frame[EPILEPSY_COLUMNS].to_numpy(np.float32), frame["y"]
     known = labels.isin(classes).to_numpy()
     if not known.all():
         row = int(np.argmin(known))
         raise TimeSeriesDataError(f"{path}: series {row}: expected a class y among {[*classes]}, got {labels[row]}")
     # The unnamed first column says X<chunk>.<recording>: the chunks of a recording are neighbours in time.
-    recordings = frame.iloc[:, 0].astype(str).str.partition(".")[2]
-    groups = None if header[0] in EPILEPSY_COLUMNS or (recordings == "").any() else recordings.to_numpy(str)
+    recordings = frame.iloc[:, 0].astype(str).str.split(".", n=1).str[1]
+    groups = None if header[0] in EPILEPSY_COLUMNS or recordings.isna().any() else recordings.to_numpy(str)
     return _Arrays(values[:, :, None], labels.map(classes).to_numpy(str), groups, str(path))
 
 
@@ -921,7 +932,7 @@ def _check_csv(path: Path, header: list[str], numbers: list[str]) -> None:
                 for name, cell in zip(header, row, strict=True):
                     if name in numbers and cell and not _is_number(cell):
                         raise TimeSeriesDataError(
-                            f"{place}, column {name!r}: expected a number, got {cell!r}"
+                            f"{place}, column {name!r}: expected a number (or a role for the column), got {cell!r}"
                         ) from error
         raise TimeSeriesDataError(f"{path}: expected comma-separated values: {error}") from error
 
@@ -948,7 +959,12 @@ def _load_tables(files: dict[str, list[Path]], options: _Options) -> DatasetDict
             features = _csv_features(path, options) if builder == "csv" else None
             with _parsing(path, f"a {builder} table"):
                 parts.append(load_dataset(builder, data_files=str(path), features=features, split="train"))
-        with _parsing(f"{paths[0]} to {paths[-1].name}", "tables with the same columns"):
+            if set(parts[-1].column_names) != set(parts[0].column_names):
+                raise TimeSeriesDataError(
+                    f"{path}: expected the columns of {paths[0].name}, {parts[0].column_names}, "
+                    f"got {parts[-1].column_names}"
+                )
+        with _parsing(f"{paths[0]} to {paths[-1].name}", "columns of the same types"):
             splits[split] = datasets.concatenate_datasets(parts)
     return DatasetDict(splits)
 
@@ -964,22 +980,17 @@ class _Mapping:
     target: Features
     place: str
 
-    @property
-    def in_lists(self) -> bool:
-        return _holds_lists(self.source, self.values[0])
-
-    def encode_labels(self, rows: pa.Table, first_row: int) -> pa.Array:
-        column = self.roles["labels"]
-        labels = rows[column].combine_chunks()
-        known = _without_list(self.source[column])
+    def encode_labels(self, labels: pa.Array, first_row: int) -> pa.Array:
+        known = _without_list(self.source[self.roles["labels"]])
         if isinstance(known, ClassLabel):  # by name, as each split may number its classes in its own order
-            codes = labels.flatten() if labels.type != pa.int64() else labels
+            per_step = pa.types.is_list(labels.type)
+            codes = labels.flatten() if per_step else labels
             names = pa.array(known.names).take(pc.if_else(pc.less(codes, 0), None, codes))
-            labels = names if codes is labels else pa.ListArray.from_arrays(labels.offsets, names)
+            labels = pa.ListArray.from_arrays(labels.offsets, names) if per_step else names
         return _encode_labels(labels, _without_list(self.target["labels"]), self.place, first_row)
 
 
-def _without_list(feature):
+def _without_list(feature: List | ClassLabel | Value) -> ClassLabel | Value:
     return feature.feature if isinstance(feature, List) else feature
 
 
@@ -1044,10 +1055,7 @@ def _read_tables(table: Dataset | DatasetDict, options: _Options, place: str) ->
         mapping = _Mapping(values, roles, dataset.features, target, f"{place}, {name}")
         if options.layout == "long":
             bounds = _find_series(dataset, mapping)
-            with _parsing(mapping.place, "a long table"):
-                result[name] = Dataset.from_generator(
-                    _generate_long, target, gen_kwargs={"table": dataset, "bounds": bounds, "mapping": mapping}
-                )
+            result[name] = _gather_rows(dataset, bounds, mapping)
         else:
             if "id" in roles and len(bounds := _find_series(dataset, mapping)) <= len(dataset):
                 row = bounds[np.argmax(np.diff(bounds) > 1)]
@@ -1060,10 +1068,17 @@ def _read_tables(table: Dataset | DatasetDict, options: _Options, place: str) ->
 
 def _count_channels(train: Dataset, values: tuple[str, ...], options: _Options, place: str) -> int:
     in_lists = _holds_lists(train.features, values[0])
-    if in_lists and len(values) == 1:
-        first = train.with_format("arrow")[:1][values[0]].combine_chunks()
-        return _unpack_series(first, f"{place}, train", 0)[0].shape[1]
-    return len(values) if in_lists or options.layout == "long" else 1
+    if options.layout == "long" or (in_lists and len(values) > 1):
+        return len(values)
+    if not in_lists:
+        return 1
+    first = train.with_format("arrow")[:1][values[0]].combine_chunks()
+    steps = (first.storage if isinstance(first, pa.ExtensionArray) else first).flatten()
+    if not pa.types.is_nested(steps.type):
+        return 1
+    if len(steps) == 0:
+        raise TimeSeriesDataError(f"{place}, train: series 0 has no values")
+    return int(_list_lengths(steps, f"{place}, train", "time step", 0)[0])
 
 
 def _distinct(dataset: Dataset, column: str) -> np.ndarray:
@@ -1095,32 +1110,64 @@ def _find_series(table: Dataset, mapping: _Mapping) -> np.ndarray:
     return np.array([*first_rows.values(), row])
 
 
-def _generate_long(table: Dataset, bounds: np.ndarray, mapping: _Mapping) -> Iterator[dict]:
-    roles, target = mapping.roles, mapping.target
-    for start, end in pairwise(bounds.tolist()):
-        rows = table[start:end]
-        place = f"{mapping.place}, rows {start} to {end - 1}"
-        if "time" in roles:
-            _check_times(rows[roles["time"]], start, f"{mapping.place}, column {roles['time']!r}")
-        steps = np.stack([_to_floats(rows[name], f"{place}, column {name!r}") for name in mapping.values], axis=1)
-        example = {"past_values": _series_views(_encode_series(steps, np.array([len(steps)]), place))[0]}
-        if "labels" in roles:
-            labels = mapping.encode_labels(rows, start).to_numpy()
-            if isinstance(target["labels"], List):
-                example["labels"] = labels
-            elif (labels != labels[0]).any():
-                raise TimeSeriesDataError(f"{place}: expected one label a series, or a window to cut it by")
-            else:
-                example["labels"] = labels[0]
-        if "group" in roles:
-            groups = rows[roles["group"]].cast(target["group"].pa_type).unique()
-            if len(groups) > 1:
-                raise TimeSeriesDataError(f"{place}: expected one group a series, got {groups.to_pylist()}")
-            example["group"] = groups[0].as_py()
-        yield example
+def _gather_rows(table: Dataset, bounds: np.ndarray, mapping: _Mapping) -> Dataset:
+    """A series a run of rows. The result lies where the table lies: in memory, or beside its file."""
+    cache_file = None
+    if table.cache_files:
+        name = f"series-{Hasher.hash([table, bounds, mapping])}.arrow"
+        cache_file = str(Path(table.cache_files[0]["filename"]).with_name(name))
+    return (
+        Dataset.from_dict({"start": bounds[:-1], "end": bounds[1:]})
+        .with_format("arrow")
+        .map(
+            _gather_batch,
+            batched=True,
+            batch_size=max(1, 100_000 // int(np.diff(bounds).max())),
+            with_indices=True,
+            remove_columns=["start", "end"],
+            features=mapping.target,
+            fn_kwargs={"table": table, "mapping": mapping},
+            cache_file_name=cache_file,
+        )
+    )
 
 
-def _check_times(column: pa.ChunkedArray, first_row: int, place: str) -> None:
+def _gather_batch(runs: pa.Table, indices: list[int], table: Dataset, mapping: _Mapping) -> pa.Table:
+    place, roles, target, first_series = mapping.place, mapping.roles, mapping.target, indices[0]
+    starts, ends = runs["start"].to_numpy(), runs["end"].to_numpy()
+    first_row, lengths = int(starts[0]), ends - starts
+    rows = table[first_row : int(ends[-1])]
+    starts = starts - first_row
+    if "time" in roles:
+        _check_times(rows[roles["time"]], starts, first_row, f"{place}, column {roles['time']!r}")
+    steps = [
+        _to_floats(rows[name].combine_chunks(), f"{place}, {name!r}", lambda row: f"row {first_row + row}")
+        for name in mapping.values
+    ]
+    converted = {"past_values": _encode_series(np.stack(steps, axis=1), lengths, place, first_series)}
+    if "labels" in target:
+        offsets = pa.array([*starts, len(rows)], pa.int32())
+        labels = pa.ListArray.from_arrays(offsets, rows[roles["labels"]].combine_chunks())
+        labels = mapping.encode_labels(labels, first_series)
+        if not isinstance(target["labels"], List):
+            where = f"{place}, {roles['labels']!r} (a window would cut series in which it changes)"
+            labels = _one_per_series(labels.flatten(), starts, lengths, first_row, where)
+        converted["labels"] = labels
+    if "group" in target:
+        groups = rows[roles["group"]].combine_chunks().cast(target["group"].pa_type)
+        converted["group"] = _one_per_series(groups, starts, lengths, first_row, f"{place}, {roles['group']!r}")
+    return pa.table(converted, schema=target.arrow_schema)
+
+
+def _one_per_series(column: pa.Array, starts: np.ndarray, lengths: np.ndarray, first_row: int, place: str) -> pa.Array:
+    changed = pc.fill_null(pc.not_equal(column, column.take(np.repeat(starts, lengths))), False)
+    if pc.any(changed).as_py():
+        row = pc.index(changed, True).as_py()
+        raise TimeSeriesDataError(f"{place}: row {first_row + row}: expected one value a series, got another")
+    return column.take(starts)
+
+
+def _check_times(column: pa.ChunkedArray, starts: np.ndarray, first_row: int, place: str) -> None:
     times = column.to_pandas()
     if (missing := times.isna()).any():
         raise TimeSeriesDataError(f"{place}: row {first_row + np.argmax(missing)} has no time")
@@ -1128,10 +1175,12 @@ def _check_times(column: pa.ChunkedArray, first_row: int, place: str) -> None:
         with _parsing(f"{place}, from row {first_row}", "numbers or time stamps"):
             times = pd.to_numeric(times) if _is_number(str(times[0])) else pd.to_datetime(times)
     times = times.to_numpy()
-    if (late := times[1:] <= times[:-1]).any():
-        step = np.argmax(late)
+    late = times[1:] <= times[:-1]
+    late[starts[1:] - 1] = False
+    if late.any():
+        row = np.argmax(late)
         raise TimeSeriesDataError(
-            f"{place}: row {first_row + step + 1}: expected a time after {times[step]}, got {times[step + 1]}"
+            f"{place}: row {first_row + row + 1}: expected a time after {times[row]}, got {times[row + 1]}"
         )
 
 
@@ -1141,8 +1190,10 @@ def _convert_rows(table: Dataset, mapping: _Mapping) -> Dataset:
         column: role for role, column in mapping.roles.items() if role in mapping.target
     }
     if mapping.target == {new: table.features[old] for old, new in new_names.items()}:
-        table = table.select_columns(list(new_names))
-        return table.rename_columns({old: new for old, new in new_names.items() if old != new})
+        chunks = table.data.column(mapping.values[0]).chunks
+        if not any(chunk.null_count or chunk.values.null_count or chunk.values.values.null_count for chunk in chunks):
+            table = table.select_columns(list(new_names))
+            return table.rename_columns({old: new for old, new in new_names.items() if old != new})
     return table.map(
         _convert_batch,
         batched=True,
@@ -1155,12 +1206,15 @@ def _convert_rows(table: Dataset, mapping: _Mapping) -> Dataset:
 
 def _convert_batch(rows: pa.Table, indices: list[int], mapping: _Mapping) -> pa.Table:
     place, target, first_row = mapping.place, mapping.target, indices[0]
-    columns = [(name, rows[name].combine_chunks()) for name in mapping.values]
-    if not mapping.in_lists:
-        steps = np.stack([_to_floats(column, f"{place}, column {name!r}") for name, column in columns], axis=1)
-        steps, lengths = steps.reshape(-1, 1), np.full(len(rows), len(columns))
+    columns = {name: rows[name].combine_chunks() for name in mapping.values}
+    if not _holds_lists(mapping.source, mapping.values[0]):
+        steps = [
+            _to_floats(column, f"{place}, {name!r}", lambda row: f"series {first_row + row}")
+            for name, column in columns.items()
+        ]
+        steps, lengths = np.stack(steps, axis=1).reshape(-1, 1), np.full(len(rows), len(columns))
     else:
-        channels = [_unpack_series(column, f"{place}, {name}", first_row) for name, column in columns]
+        channels = [_unpack_series(column, f"{place}, {name!r}", first_row) for name, column in columns.items()]
         lengths = channels[0][1]
         for name, (_, others) in zip(mapping.values, channels, strict=True):
             if (different := others != lengths).any():
@@ -1177,11 +1231,11 @@ def _convert_batch(rows: pa.Table, indices: list[int], mapping: _Mapping) -> pa.
             )
     converted = {"past_values": _encode_series(steps, lengths, place, first_row)}
     if "labels" in target:
-        converted["labels"] = mapping.encode_labels(rows, first_row)
+        converted["labels"] = mapping.encode_labels(rows[mapping.roles["labels"]].combine_chunks(), first_row)
         if isinstance(target["labels"], List):
             found = pc.list_value_length(converted["labels"]).to_numpy()
-            if (found != lengths).any():
-                row = np.argmax(found != lengths)
+            if (different := found != lengths).any():
+                row = np.argmax(different)
                 raise TimeSeriesDataError(
                     f"{place}: series {first_row + row}: expected {lengths[row]} labels, got {found[row]}"
                 )
@@ -1207,7 +1261,11 @@ def _unpack_series(column: pa.Array, place: str, first_row: int) -> tuple[np.nda
         values = values.flatten()
     if num_channels == 0 or len(values) == 0:
         raise TimeSeriesDataError(f"{place}: series {first_row} has no values")
-    return _to_floats(values, place).reshape(-1, num_channels), lengths
+
+    def locate(index: int) -> str:
+        return f"series {first_row + np.searchsorted(np.cumsum(lengths), index // num_channels, side='right')}"
+
+    return _to_floats(values, place, locate).reshape(-1, num_channels), lengths
 
 
 def _list_lengths(array: pa.Array, place: str, what: str, first_row: int) -> np.ndarray:
@@ -1220,12 +1278,15 @@ def _list_lengths(array: pa.Array, place: str, what: str, first_row: int) -> np.
     return lengths.to_numpy()
 
 
-def _to_floats(column: pa.ChunkedArray | pa.Array, place: str) -> np.ndarray:
-    """float64, with NaN for null."""
-    if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type) or pa.types.is_null(column.type)):
-        found = next((value for value in column.to_pylist() if not _is_number(str(value))), None)
-        raise TimeSeriesDataError(f"{place}: expected numbers, got {column.type}, such as {found!r}")
-    return pc.fill_null(column.cast(pa.float64(), safe=False), float("nan")).to_numpy()
+def _to_floats(column: pa.ChunkedArray | pa.Array, place: str, locate: Callable[[int], str]) -> np.ndarray:
+    """float64, with NaN for null. `locate` says where the value of an index stands."""
+    column = column.storage if isinstance(column, pa.ExtensionArray) else column
+    try:
+        return pc.fill_null(column.cast(pa.float64(), safe=False), float("nan")).to_numpy()
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        values = column.to_pylist()
+        index = next((index for index, value in enumerate(values) if not _is_number(str(value or 0))), 0)
+        raise TimeSeriesDataError(f"{place}, {locate(index)}: expected a number, got {values[index]!r}") from error
 
 
 # Windows
@@ -1237,15 +1298,18 @@ def _cut_windows(dataset: Dataset, window: int, stride: int, rule: str, place: s
         target["labels"] = target["labels"].feature
         if rule == "majority" and not isinstance(target["labels"], ClassLabel):
             raise TimeSeriesDataError(f"{place}: expected classes to take the majority of, got real numbers")
-    return dataset.with_format("arrow").map(
+    windows = dataset.with_format("arrow").map(
         _cut_batch,
         batched=True,
-        batch_size=100,
+        batch_size=10,
         with_indices=True,
         remove_columns=dataset.column_names,
         features=target,
         fn_kwargs={"window": window, "stride": stride, "rule": rule, "target": target, "place": place},
     )
+    if len(windows) == 0:
+        raise TimeSeriesDataError(f"{place}: no full window has an observed value")
+    return windows
 
 
 def _cut_batch(
@@ -1263,12 +1327,10 @@ def _cut_batch(
         recordings.append(np.full(len(starts), row))
         if "labels" in target:
             label = rows["labels"][row]
-            per_step = isinstance(label, pa.ListScalar)
-            labels.append(
-                _label_windows(label.values.to_numpy(), starts, size, rule)
-                if per_step
-                else np.full(len(starts), label.as_py())
-            )
+            if isinstance(label, pa.ListScalar):
+                labels.append(_label_windows(label.values.to_numpy(), starts, size, rule))
+            else:
+                labels.append(np.full(len(starts), label.as_py()))
     recordings = np.concatenate(recordings)
     columns = {"past_values": _encode_series(np.concatenate(pieces), np.concatenate(sizes), place)}
     if "labels" in target:

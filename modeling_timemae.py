@@ -510,6 +510,11 @@ class TimeMAEForPreTraining(TimeMAEPreTrainedModel):
     def update_target_encoder(self) -> None:
         """Moves the target encoder towards the visible encoder: ξ ← τ ξ + (1 - τ) θ (Section 3.5.2)."""
         targets = list(self.target_encoder.parameters())
+        if targets[0].dtype in (torch.float16, torch.bfloat16):
+            logger.warning_once(
+                f"The target encoder is kept in {targets[0].dtype}, which rounds most of its small steps away. Train "
+                "with float32 weights under autocast (`bf16=True` in Trainer) instead."
+            )
         online = [parameter.to(targets[0].dtype) for parameter in self.timemae.encoder.parameters()]
         torch._foreach_lerp_(targets, online, 1.0 - self.config.momentum)
         self._encoder_version = self._current_encoder_version()

@@ -328,6 +328,15 @@ def test_warns_if_the_target_encoder_stands_still(tiny_config, caplog):
     assert "target that does not move" in caplog.text
 
 
+def test_warns_if_the_target_encoder_is_too_coarse_to_follow(tiny_config, caplog):
+    model = TimeMAEForPreTraining(tiny_config).to(torch.bfloat16)
+    modeling_timemae.logger.warning_once.cache_clear()
+    modeling_timemae.logger.parent.propagate = True
+    with caplog.at_level(logging.WARNING):
+        model.update_target_encoder()
+    assert "kept in torch.bfloat16" in caplog.text
+
+
 def test_targets_have_no_dropout(tiny_config):
     tiny_config.hidden_dropout_prob = 0.5
     model = TimeMAEForPreTraining(tiny_config).train()

@@ -1,7 +1,9 @@
 """The scripts as a user calls them, on small sets that the aeon package ships."""
 
 import json
+import subprocess
 
+import numpy as np
 import pytest
 import torch
 from conftest import FIXTURES
@@ -123,6 +125,14 @@ def test_bad_input_is_refused_before_training(run_script, tmp_path, script, argu
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("script", ["run_classification.py", "run_linear_probe.py"])
+def test_labels_are_asked_for_before_training(run_script, tmp_path, script):
+    np.savez(tmp_path / "unlabelled.npz", X_train=np.random.default_rng(0).normal(size=(20, 12, 2)))
+    with pytest.raises(ValueError, match="expected labels in unlabelled.npz, got the columns"):
+        run_script(script, *flags(dataset="unlabelled.npz", output_dir="run", **SMALL))
+    run_script("run_pretraining.py", *flags(dataset="unlabelled.npz", output_dir="run", max_steps=1, **SMALL))
+
+
 def test_pretraining_refuses_a_ratio_that_masks_nothing(run_script):
     with pytest.raises(ValueError, match="`mask_ratio` of 0.1 masks at least one patch"):
         run_script("run_pretraining.py", *flags(dataset="JapaneseVowels", output_dir="run", mask_ratio=0.1, **SMALL))
@@ -182,7 +192,14 @@ def test_experiment(run_script, tmp_path, capfd, monkeypatch):
         TimeMAEForTimeSeriesClassification.from_pretrained(experiment / f"seed-{seed}" / "classifier")
 
     # Nothing that has finished runs again.
-    monkeypatch.setattr("subprocess.run", lambda *arguments, **settings: pytest.fail("ran a finished part again"))
+    run_command = subprocess.run
+
+    def run_no_script(command, **options):
+        if command[0] != "git":
+            pytest.fail(f"ran {command} again")
+        return run_command(command, **options)
+
+    monkeypatch.setattr(subprocess, "run", run_no_script)
     run_script("run_experiment.py", *flags(**settings), "--seeds", 0, 1)
     with pytest.raises(ValueError, match="got other patch_length"):
         run_script("run_experiment.py", *flags(**{**settings, "patch_length": 2}))

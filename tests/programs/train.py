@@ -1,0 +1,86 @@
+"""
+Trains a small model on BasicMotions without dropout or Gumbel noise and with given masks, so that runs can be compared
+number by number whatever the number of processes. Writes the losses and, for each rank, the weights.
+
+    python train.py pretraining OUTPUT_DIR BATCH_SIZE [--kill_at STEP] [--resume]
+"""
+
+import argparse
+import json
+import os
+import signal
+from pathlib import Path
+
+import torch
+from transformers import Trainer, TrainerCallback, set_seed
+
+from data_timemae import load_time_series
+from timemae import TimeMAEConfig, TimeMAEForPreTraining, TimeMAEForTimeSeriesClassification
+from training_timemae import (
+    PreTrainingArguments,
+    PreTrainingTrainer,
+    TimeMAEDataCollator,
+    make_feature_extractor,
+    with_fixed_masks,
+)
+
+
+class Kill(TrainerCallback):
+    def __init__(self, step: int):
+        self.step = step
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step == self.step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+parser = argparse.ArgumentParser()
+parser.add_argument("task", choices=["pretraining", "classification"])
+parser.add_argument("output_dir", type=Path)
+parser.add_argument("batch_size", type=int)
+parser.add_argument("--dropout", type=float, default=0.0)
+parser.add_argument("--kill_at", type=int)
+parser.add_argument("--resume", action="store_true")
+arguments = parser.parse_args()
+
+dataset = load_time_series("BasicMotions", validation_size=0.2)
+config = TimeMAEConfig(
+    num_channels=6,
+    sequence_length=100,
+    patch_length=10,
+    hidden_size=16,
+    num_hidden_layers=2,
+    decoder_num_hidden_layers=1,
+    codebook_size=16,
+    hidden_dropout_prob=arguments.dropout,
+    attention_probs_dropout_prob=arguments.dropout,
+    gumbel_noise_scale=1.0 if arguments.dropout else 0.0,
+    num_labels=4,
+)
+set_seed(0)
+is_pretraining = arguments.task == "pretraining"
+train = dataset["train"]
+trainer = (PreTrainingTrainer if is_pretraining else Trainer)(
+    (TimeMAEForPreTraining if is_pretraining else TimeMAEForTimeSeriesClassification)(config),
+    PreTrainingArguments(
+        output_dir=arguments.output_dir,
+        num_train_epochs=3,
+        per_device_train_batch_size=arguments.batch_size,
+        logging_strategy="steps",
+        logging_steps=1,
+        eval_strategy="no",
+        save_strategy="steps",
+        save_steps=2,
+        use_cpu=True,
+        disable_tqdm=True,
+        seed=0,
+    ),
+    train_dataset=with_fixed_masks(train, config.patch_length) if is_pretraining and not arguments.dropout else train,
+    data_collator=TimeMAEDataCollator(make_feature_extractor(dataset)),
+    callbacks=[Kill(arguments.kill_at)] if arguments.kill_at else None,
+)
+trainer.train(resume_from_checkpoint=arguments.resume)
+torch.save(trainer.model.state_dict(), arguments.output_dir / f"rank-{trainer.args.process_index}.pt")
+if trainer.is_world_process_zero():
+    history = [entry for entry in trainer.state.log_history if "loss" in entry]
+    (arguments.output_dir / "history.json").write_text(json.dumps(history))

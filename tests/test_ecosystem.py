@@ -1,0 +1,227 @@
+"""TimeMAE with the rest: several processes, killed runs, mixed precision, compile, PEFT, export."""
+
+import copy
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+import torch
+from conftest import ROOT
+
+from timemae import TimeMAEForPreTraining, TimeMAEForTimeSeriesClassification, TimeMAEModel
+
+
+CLASSES = [TimeMAEModel, TimeMAEForPreTraining, TimeMAEForTimeSeriesClassification]
+PROGRAM = str(ROOT / "tests" / "programs" / "train.py")
+# `accelerate launch --cpu` starts several processes through MPI only; torchrun starts them with gloo.
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+
+
+def run_python(*arguments, check=True):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    result = subprocess.run(
+        [sys.executable, *map(str, arguments)], env=environment, capture_output=True, text=True, timeout=500
+    )
+    if check and result.returncode:
+        pytest.fail(f"exit {result.returncode}\n{result.stdout[-2000:]}\n{result.stderr[-4000:]}")
+    return result
+
+
+def weights(path):
+    return torch.load(path, weights_only=True)
+
+
+def example(model_class, tiny_config):
+    """A model and inputs with which its outputs repeat: padded series and, for pre-training, a given mask."""
+    model = model_class(tiny_config).eval()
+    observed = torch.ones(4, 40, 3, dtype=torch.bool)
+    observed[1, 20:] = False
+    inputs = {"past_values": torch.randn(4, 40, 3), "past_observed_mask": observed}
+    if model_class is TimeMAEForPreTraining:
+        inputs["masking_noise"] = torch.rand(4, 5)
+    if model_class is TimeMAEForTimeSeriesClassification:
+        inputs["labels"] = torch.tensor([0, 1, 2, 3])
+    return model, inputs
+
+
+# --- Several processes ---
+
+
+@pytest.mark.parametrize("task", ["pretraining", "classification"])
+def test_two_processes_match_one(task, tmp_path):
+    run_python(PROGRAM, task, tmp_path / "one", 16)
+    run_python(*TORCHRUN, PROGRAM, task, tmp_path / "two", 8)
+    one, two = (json.loads((tmp_path / name / "history.json").read_text()) for name in ("one", "two"))
+    assert len(one) == len(two) == 6
+    for expected, actual in zip(one, two, strict=True):
+        assert actual["loss"] == pytest.approx(expected["loss"], abs=1e-5)
+        for metric in ("mcc_loss", "mrr_loss", "hits@1", "codebook_perplexity"):
+            assert actual.get(metric) == pytest.approx(expected.get(metric), abs=1e-4)
+    first, second = (weights(tmp_path / "two" / f"rank-{rank}.pt") for rank in (0, 1))
+    for name, weight in first.items():
+        assert weight.equal(second[name]), name  # the target encoder included
+    for name, weight in weights(tmp_path / "one" / "rank-0.pt").items():
+        torch.testing.assert_close(first[name], weight, atol=1e-4, rtol=0)
+
+
+def test_the_scripts_run_under_torchrun(tmp_path):
+    run_python(
+        *TORCHRUN,
+        *(ROOT / "scripts" / "run_pretraining.py", "--dataset", "BasicMotions", "--patch_length", 10),
+        *("--hidden_size", 16, "--num_hidden_layers", 1, "--decoder_num_hidden_layers", 1),
+        *("--output_dir", tmp_path / "run", "--num_train_epochs", 2, "--per_device_train_batch_size", 8, "--use_cpu"),
+    )
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert results["metrics"]["eval_loss"] > 0
+    assert TimeMAEForPreTraining.from_pretrained(tmp_path / "run").config.num_channels == 6
+
+
+# --- Killed runs ---
+
+
+def test_a_killed_run_resumes_to_the_same_weights(tmp_path):
+    settings = ("pretraining", tmp_path / "killed", 8, "--dropout", 0.1)
+    run_python(PROGRAM, "pretraining", tmp_path / "whole", 8, "--dropout", 0.1)
+    assert run_python(PROGRAM, *settings, "--kill_at", 7, check=False).returncode == -signal.SIGKILL
+    assert not (tmp_path / "killed" / "rank-0.pt").exists()
+    run_python(PROGRAM, *settings, "--resume")
+    resumed = weights(tmp_path / "killed" / "rank-0.pt")
+    for name, weight in weights(tmp_path / "whole" / "rank-0.pt").items():
+        assert weight.equal(resumed[name]), name
+
+
+# --- Precision and devices ---
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("model_class", CLASSES)
+def test_autocast(model_class, dtype, tiny_config):
+    model, inputs = example(model_class, tiny_config)
+    expected = model(**inputs)
+    with torch.autocast("cpu", dtype):
+        actual = model(**inputs)
+    for key in ("pooler_output", "logits", "mrr_loss"):
+        if key in expected:
+            torch.testing.assert_close(actual[key].float(), expected[key], atol=0.05, rtol=0.05)
+    if "loss" in expected:
+        assert actual.loss.dtype == torch.float32
+        model.train()
+        with torch.autocast("cpu", dtype):
+            loss = model(**inputs).loss
+        loss.backward()
+        assert all(p.grad.isfinite().all() for p in model.parameters() if p.requires_grad)
+
+
+@pytest.mark.parametrize("model_class", CLASSES)
+def test_half_precision_loading_and_device_map(model_class, tiny_config, tmp_path):
+    model, inputs = example(model_class, tiny_config)
+    model.save_pretrained(tmp_path)
+    placed = model_class.from_pretrained(tmp_path, device_map={"": "cpu"}, low_cpu_mem_usage=True)
+    half = model_class.from_pretrained(tmp_path, dtype=torch.bfloat16)
+    key = {TimeMAEModel: "pooler_output", TimeMAEForPreTraining: "predicted_hidden"}.get(model_class, "logits")
+    assert placed(**inputs)[key].equal(model(**inputs)[key])
+    assert half.dtype == torch.bfloat16
+    torch.testing.assert_close(half(**inputs)[key].float(), model(**inputs)[key], atol=0.1, rtol=0.1)
+
+
+# --- Compilation and export ---
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("model_class", CLASSES)
+def test_compile_without_graph_breaks(model_class, training, tiny_config):
+    tiny_config.gumbel_noise_scale = 0.0
+    model, inputs = example(model_class, tiny_config)
+    model.train(training)
+    torch._dynamo.reset()
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+    for expected, actual in zip(model(**inputs).to_tuple(), compiled(**inputs).to_tuple(), strict=True):
+        torch.testing.assert_close(actual, expected, atol=1e-5, rtol=0)
+
+
+class Encoder(torch.nn.Module):
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, past_values, past_observed_mask):
+        output = self.model(past_values, past_observed_mask)
+        return output.pooler_output if "pooler_output" in output else output.logits
+
+
+@pytest.mark.parametrize("model_class", [TimeMAEModel, TimeMAEForTimeSeriesClassification])
+def test_export_with_a_dynamic_batch(model_class, tiny_config, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime", reason="needs pip install timemae[onnx]")
+    pytest.importorskip("onnxscript", reason="needs pip install timemae[onnx]")
+    module = Encoder(example(model_class, tiny_config)[0]).eval()
+    arguments = (torch.randn(3, 40, 3), torch.rand(3, 40, 3) > 0.2)
+    batch = torch.export.Dim("batch", min=1, max=1024)
+    shapes = ({0: batch}, {0: batch})
+    exported = torch.export.export(module, arguments, dynamic_shapes=shapes)
+    torch.onnx.export(module, arguments, tmp_path / "model.onnx", dynamo=True, dynamic_shapes=shapes, verbose=False)
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    for batch_size in (1, 5):
+        past_values, observed = torch.randn(batch_size, 40, 3), torch.rand(batch_size, 40, 3) > 0.2
+        observed[-1, 16:] = False
+        expected = module(past_values, observed)
+        torch.testing.assert_close(exported.module()(past_values, observed), expected, atol=1e-5, rtol=0)
+        names = [argument.name for argument in session.get_inputs()]
+        (output,) = session.run(None, dict(zip(names, (past_values.numpy(), observed.numpy()), strict=True)))
+        torch.testing.assert_close(torch.from_numpy(output), expected, atol=1e-5, rtol=0)
+
+
+# --- PEFT ---
+
+
+def test_lora_trains_saves_and_merges(tiny_config, tmp_path):
+    peft = pytest.importorskip("peft", reason="needs pip install timemae[dev]")
+    model, inputs = example(TimeMAEForTimeSeriesClassification, tiny_config)
+    untouched = copy.deepcopy(model)
+    lora = peft.LoraConfig(r=4, target_modules=["q_proj", "v_proj"], modules_to_save=["classifier"])
+    adapted = peft.get_peft_model(model, lora).train()
+    optimizer = torch.optim.AdamW((p for p in adapted.parameters() if p.requires_grad), lr=0.05)
+    losses = []
+    for _ in range(10):
+        loss = adapted(**inputs).loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.7 * losses[0]
+    frozen = untouched.timemae.encoder.layers[0].mlp.fc1.weight
+    assert adapted.base_model.model.timemae.encoder.layers[0].mlp.fc1.weight.equal(frozen)
+
+    adapted.eval().save_pretrained(tmp_path)
+    expected = adapted(**inputs).logits
+    loaded = peft.PeftModel.from_pretrained(untouched, tmp_path).eval()
+    torch.testing.assert_close(loaded(**inputs).logits, expected)
+    merged = loaded.merge_and_unload()
+    assert isinstance(merged, TimeMAEForTimeSeriesClassification)
+    torch.testing.assert_close(merged(**inputs).logits, expected, atol=1e-5, rtol=0)
+
+
+# --- Memory ---
+
+
+def test_gradient_checkpointing_keeps_less_for_the_backward_pass(tiny_config):
+    model, inputs = example(TimeMAEForTimeSeriesClassification, tiny_config)
+    model.train()
+
+    def kept_bytes() -> int:
+        kept = 0
+
+        def pack(tensor):
+            nonlocal kept
+            kept += tensor.nbytes
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            model(**inputs)
+        return kept
+
+    without = kept_bytes()
+    model.activation_checkpointing_enable()
+    assert kept_bytes() < without / 2
