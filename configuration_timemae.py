@@ -3,13 +3,37 @@
 
 import difflib
 import math
+import os
 from dataclasses import fields
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from huggingface_hub.dataclasses import strict
 from transformers.activations import ACT2FN
 from transformers.configuration_utils import PreTrainedConfig
 
+
+# The library finds the code of a checkpoint by following lines of this form. From each of these files they lead to all
+# of them, so that every save carries all, and code that differs anywhere is kept apart in one process.
+if TYPE_CHECKING:
+    from .feature_extraction_timemae import TimeMAEFeatureExtractor  # noqa: F401
+    from .modeling_timemae import TimeMAEModel  # noqa: F401
+    from .pipeline_timemae import TimeSeriesClassificationPipeline  # noqa: F401
+
+
+# Where a checkpoint's own code has the class for each Auto class, and its pipeline.
+AUTO_MAP = {
+    "AutoConfig": "configuration_timemae.TimeMAEConfig",
+    "AutoFeatureExtractor": "feature_extraction_timemae.TimeMAEFeatureExtractor",
+    "AutoModel": "modeling_timemae.TimeMAEModel",
+    "AutoModelForPreTraining": "modeling_timemae.TimeMAEForPreTraining",
+    "AutoModelForSequenceClassification": "modeling_timemae.TimeMAEForTimeSeriesClassification",
+}
+CUSTOM_PIPELINES = {
+    "time-series-classification": {
+        "impl": "pipeline_timemae.TimeSeriesClassificationPipeline",
+        "pt": ["AutoModelForSequenceClassification"],
+    }
+}
 
 # What transformers itself passes to a configuration or keeps in config.json, beside the declared fields.
 _LIBRARY_ARGUMENTS = {
@@ -150,7 +174,32 @@ class TimeMAEConfig(PreTrainedConfig):
             raise ValueError(f"TimeMAEConfig does not know the argument {named}.")
         if self.intermediate_size is None:
             self.intermediate_size = 4 * self.hidden_size
+        if not __package__:
+            # Installed code stands for that of a checkpoint, which would ask for `trust_remote_code`.
+            for name in ("auto_map", "custom_pipelines"):
+                kwargs.pop(name, None)
         super().__post_init__(**kwargs)
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs):
+        """Makes a configuration as in the library; labels that are passed replace those of a checkpoint altogether."""
+        if "num_labels" in kwargs or "id2label" in kwargs:
+            config_dict = {
+                name: value
+                for name, value in config_dict.items()
+                if name not in ("num_labels", "id2label", "label2id")
+            }
+        if "id2label" in kwargs:
+            kwargs.setdefault("label2id", {label: index for index, label in kwargs["id2label"].items()})
+        return super().from_dict(config_dict, **kwargs)
+
+    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs):
+        """Saves as in the library, with the code of the model and, in config.json, what finds each class in it."""
+        own = {name: reference for name, reference in getattr(self, "auto_map", {}).items() if "--" not in reference}
+        self.auto_map, self.custom_pipelines = {**AUTO_MAP, **own}, CUSTOM_PIPELINES
+        super().save_pretrained(save_directory, **kwargs)
+        if not __package__:
+            del self.auto_map, self.custom_pipelines
 
     @property
     def num_patches(self) -> int:
@@ -210,6 +259,9 @@ class TimeMAEConfig(PreTrainedConfig):
         if not 0 < self.mask_ratio < 1:
             raise ValueError(f"expected `mask_ratio` in (0, 1), got {self.mask_ratio}")
         super().validate_architecture()
+
+
+TimeMAEConfig.register_for_auto_class()
 
 
 __all__ = ["TimeMAEConfig"]

@@ -2,10 +2,15 @@
 """From raw series to what the model takes: checks, normalisation, padding."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from transformers.feature_extraction_utils import BatchFeature, FeatureExtractionMixin
 from transformers.utils import TensorType
+
+
+if TYPE_CHECKING:  # leads to all code of a checkpoint, see there
+    from .configuration_timemae import TimeMAEConfig  # noqa: F401
 
 
 NORMALIZATIONS = ("none", "channel", "series")
@@ -80,30 +85,45 @@ class TimeMAEFeatureExtractor(FeatureExtractionMixin):
         """
         arrays = self._as_arrays(series)
         for index, array in enumerate(arrays):
-            self._check(array, index)
+            self.check(array, index)
         longest = max(map(len, arrays))
         past_values = np.full((len(arrays), longest, self.num_channels), np.nan, dtype=np.float32)
         for row, array in zip(past_values, arrays, strict=True):
             row[: len(array)] = array
         past_observed_mask = ~np.isnan(past_values)
-        self._check_values(past_values, past_observed_mask)
         past_values = np.where(past_observed_mask, self._normalize(past_values, past_observed_mask), np.float32(0))
         return BatchFeature(
             {"past_values": past_values, "past_observed_mask": past_observed_mask}, tensor_type=return_tensors
         )
 
-    def _as_arrays(self, series: np.ndarray | Sequence) -> list[np.ndarray]:
+    def is_batched(self, series: np.ndarray | Sequence) -> bool:
+        """
+        Whether `series`, of a form that the call of the feature extractor takes, are several series or one.
+
+        Raises:
+            ValueError: it is empty.
+        """
         if len(series) == 0:
             raise ValueError("expected at least one series with at least one time step, got none")
         ndim = series.ndim if hasattr(series, "ndim") else 1 + np.ndim(series[0])
         # A list of one-dimensional series of one channel looks like one series given as a list of its time steps.
         ragged = ndim == 2 and self.num_channels == 1 and not hasattr(series, "ndim") and len(series[0]) != 1
-        arrays = [np.asarray(array) for array in (series if ndim == 3 or ragged else [series])]
+        return ndim == 3 or ragged
+
+    def _as_arrays(self, series: np.ndarray | Sequence) -> list[np.ndarray]:
+        arrays = [np.asarray(array) for array in (series if self.is_batched(series) else [series])]
         if self.num_channels == 1:
             arrays = [array[:, None] if array.ndim == 1 else array for array in arrays]
         return arrays
 
-    def _check(self, array: np.ndarray, index: int) -> None:
+    def check(self, array: np.ndarray, index: int = 0) -> None:
+        """
+        Checks one series; `index` is its number in the message.
+
+        Raises:
+            ValueError: `array` is not floating-point of shape `(time, num_channels)`, is empty, too long, infinite
+                somewhere or without an observed value.
+        """
         if array.ndim != 2:
             raise ValueError(
                 f"expected series of shape (time, num_channels), got {array.ndim} dimensions in series {index}"
@@ -120,16 +140,12 @@ class TimeMAEFeatureExtractor(FeatureExtractionMixin):
             raise ValueError(
                 f"expected series of at most {self.sequence_length} time steps, got {len(array)} in series {index}"
             )
-
-    def _check_values(self, past_values: np.ndarray, past_observed_mask: np.ndarray) -> None:
-        if np.isinf(past_values).any():
-            infinite = np.flatnonzero(np.isinf(past_values).any(axis=(1, 2))).tolist()
+        if (np.abs(array) > np.finfo(np.float32).max).any():
             raise ValueError(
-                f"expected finite values, or NaN where a value is missing, got infinity in series {infinite}"
+                f"expected finite values, or NaN where a value is missing, got infinity in series {index}"
             )
-        if not past_observed_mask.any(axis=(1, 2)).all():
-            empty = np.flatnonzero(~past_observed_mask.any(axis=(1, 2))).tolist()
-            raise ValueError(f"expected at least one observed value in each series, got none in series {empty}")
+        if np.isnan(array).all():
+            raise ValueError(f"expected at least one observed value in each series, got none in series {index}")
 
     def _normalize(self, values: np.ndarray, observed: np.ndarray) -> np.ndarray:
         if self.normalization == "none":
@@ -145,6 +161,9 @@ class TimeMAEFeatureExtractor(FeatureExtractionMixin):
             mean, std = mean.astype(np.float32), std.astype(np.float32)
         # A constant channel has nothing to scale.
         return (values - mean) / np.where(std > 0, std, np.float32(1))
+
+
+TimeMAEFeatureExtractor.register_for_auto_class()
 
 
 __all__ = ["TimeMAEFeatureExtractor"]

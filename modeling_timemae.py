@@ -394,6 +394,26 @@ class TimeMAEPreTrainedModel(PreTrainedModel):
         elif isinstance(module, TimeMAEForPreTraining):
             init.normal_(module.mask_token, std=1.0 if std is None else std)
 
+    @torch.no_grad()
+    def resize_position_embeddings(self, sequence_length: int) -> None:
+        """
+        Stretches or shrinks the position table for series of up to `sequence_length` time steps, by linear
+        interpolation between its rows; the first and the last row keep their values. Sets `config.sequence_length`.
+
+        Raises:
+            ValueError: `sequence_length` is smaller than a patch.
+        """
+        if sequence_length < self.config.patch_length:
+            raise ValueError(
+                f"expected `sequence_length` of at least `patch_length`, {self.config.patch_length}, "
+                f"got {sequence_length}"
+            )
+        self.config.sequence_length = sequence_length
+        embeddings = self.base_model.embeddings
+        table = embeddings.position_embeddings
+        resized = F.interpolate(table.T[None], self.config.num_patches, mode="linear", align_corners=True)[0].T
+        embeddings.position_embeddings = nn.Parameter(resized.contiguous(), requires_grad=table.requires_grad)
+
 
 class TimeMAEModel(TimeMAEPreTrainedModel):
     """The visible encoder over all patches of a series, for features."""
@@ -696,6 +716,7 @@ class TimeMAEForTimeSeriesClassification(TimeMAEPreTrainedModel):
     """
 
     _keys_to_ignore_on_load_unexpected = [r"^(decoder|target_encoder|tokenizer)\.", r"^mask_token$"]
+    _keys_to_ignore_on_load_missing = ["classifier.weight", "classifier.bias"]
 
     def __init__(self, config: TimeMAEConfig):
         super().__init__(config)
@@ -704,6 +725,16 @@ class TimeMAEForTimeSeriesClassification(TimeMAEPreTrainedModel):
         self.dropout = nn.Dropout(config.classifier_dropout)
         self.classifier = nn.Linear(config.hidden_size, config.num_labels)
         self.post_init()
+
+    @staticmethod
+    def _finalize_model_loading(model, load_config, loading_info):
+        # A new head is what one wants of a pre-training checkpoint: one line says so, in place of the library's table.
+        new_head = loading_info.missing_keys.intersection(model._keys_to_ignore_on_load_missing)
+        loading_info = TimeMAEPreTrainedModel._finalize_model_loading(model, load_config, loading_info)
+        if new_head:
+            logger.warning("The classification head is new and has to be trained: %s.", ", ".join(sorted(new_head)))
+        loading_info.missing_keys |= new_head
+        return loading_info
 
     def freeze_encoder(self) -> None:
         """Trains the head only (FineLast): no gradient for the encoder, and no dropout in it."""
@@ -719,9 +750,10 @@ class TimeMAEForTimeSeriesClassification(TimeMAEPreTrainedModel):
     @can_return_tuple
     def forward(
         self,
-        past_values: torch.FloatTensor,
+        past_values: torch.FloatTensor | None = None,
         past_observed_mask: torch.BoolTensor | None = None,
         labels: torch.Tensor | None = None,
+        pooler_output: torch.FloatTensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> SequenceClassifierOutput:
         r"""
@@ -734,15 +766,24 @@ class TimeMAEForTimeSeriesClassification(TimeMAEPreTrainedModel):
                 Single-label: integers of shape `(batch_size,)` in [0, num_labels). Multi-label: zeros and ones of
                 shape `(batch_size, num_labels)`. Regression: numbers of shape `(batch_size,)` or
                 `(batch_size, num_labels)`.
+            pooler_output (`torch.FloatTensor` of shape `(batch_size, hidden_size)`, *optional*):
+                What the encoder made of the series before: takes the place of `past_values`, to train the head alone.
 
         Returns:
             [`~transformers.modeling_outputs.SequenceClassifierOutput`]: `loss` if labels are given, `logits` of shape
             `(batch_size, num_labels)`, `hidden_states` and `attentions` on request.
 
         Raises:
-            ValueError: input that [`TimeMAEModel`] refuses; labels of a wrong shape or out of range.
+            ValueError: input that [`TimeMAEModel`] refuses; both or neither of `past_values` and `pooler_output`;
+                labels of a wrong shape or out of range.
         """
-        outputs = self.timemae(past_values, past_observed_mask, **kwargs)
+        if (past_values is None) == (pooler_output is None):
+            given = "neither" if past_values is None else "both"
+            raise ValueError(f"expected either past_values or pooler_output, got {given}")
+        if pooler_output is None:
+            outputs = self.timemae(past_values, past_observed_mask, **kwargs)
+        else:
+            outputs = BaseModelOutputWithPooling(pooler_output=pooler_output)
         logits = self.classifier(self.dropout(outputs.pooler_output))
         loss = None if labels is None else self.compute_loss(logits, labels)
         return SequenceClassifierOutput(
@@ -794,6 +835,10 @@ def _update_target_encoders(optimizer: torch.optim.Optimizer, args: tuple, kwarg
 
 
 register_optimizer_step_post_hook(_update_target_encoders)
+
+TimeMAEModel.register_for_auto_class("AutoModel")
+TimeMAEForPreTraining.register_for_auto_class("AutoModelForPreTraining")
+TimeMAEForTimeSeriesClassification.register_for_auto_class("AutoModelForSequenceClassification")
 
 
 __all__ = ["TimeMAEForPreTraining", "TimeMAEForTimeSeriesClassification", "TimeMAEModel", "TimeMAEPreTrainedModel"]

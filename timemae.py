@@ -8,6 +8,7 @@ from transformers import (
     AutoModelForPreTraining,
     AutoModelForSequenceClassification,
 )
+from transformers.pipelines import PIPELINE_REGISTRY
 
 from configuration_timemae import TimeMAEConfig
 from feature_extraction_timemae import TimeMAEFeatureExtractor
@@ -17,6 +18,7 @@ from modeling_timemae import (
     TimeMAEModel,
     TimeMAEPreTrainedModel,
 )
+from pipeline_timemae import TimeSeriesClassificationPipeline
 
 
 AutoConfig.register("timemae", TimeMAEConfig, exist_ok=True)
@@ -24,6 +26,9 @@ AutoFeatureExtractor.register(TimeMAEConfig, TimeMAEFeatureExtractor, exist_ok=T
 AutoModel.register(TimeMAEConfig, TimeMAEModel, exist_ok=True)
 AutoModelForPreTraining.register(TimeMAEConfig, TimeMAEForPreTraining, exist_ok=True)
 AutoModelForSequenceClassification.register(TimeMAEConfig, TimeMAEForTimeSeriesClassification, exist_ok=True)
+PIPELINE_REGISTRY.register_pipeline(
+    "time-series-classification", TimeSeriesClassificationPipeline, pt_model=AutoModelForSequenceClassification
+)
 
 
 __all__ = [
@@ -33,4 +38,5 @@ __all__ = [
     "TimeMAEForTimeSeriesClassification",
     "TimeMAEModel",
     "TimeMAEPreTrainedModel",
+    "TimeSeriesClassificationPipeline",
 ]

@@ -1,6 +1,7 @@
 # Copyright 2026 The TimeMAE for Hugging Face authors. Licensed under the Apache License, Version 2.0.
-"""What Trainer needs and does not have: arguments, collator, codeword metrics, linear probe, results file."""
+"""What Trainer needs and does not have: arguments, collator, codeword metrics, linear probe, results and card."""
 
+import copy
 import dataclasses
 import importlib.metadata
 import json
@@ -30,6 +31,7 @@ from transformers.trainer_utils import get_last_checkpoint
 from configuration_timemae import TimeMAEConfig
 from data_timemae import channel_statistics, load_time_series
 from feature_extraction_timemae import NORMALIZATIONS, TimeMAEFeatureExtractor
+from model_card_timemae import make_model_card
 from modeling_timemae import TimeMAEForPreTrainingOutput, TimeMAEPreTrainedModel
 
 
@@ -61,6 +63,9 @@ class DataArguments:
         default=None,
         metadata={"help": "Of the values; absent: that of the saved model, else by channel with statistics of train."},
     )
+    data_license: str | None = field(
+        default=None, metadata={"help": "Licence of the data, for the model card; absent: what the data set says."}
+    )
 
 
 def _model_arguments() -> type:
@@ -88,6 +93,19 @@ def _model_arguments() -> type:
             "config_name",
             str | None,
             field(default=None, metadata={"help": "Start from scratch with this saved configuration."}),
+        )
+    )
+    fields.append(
+        (
+            "interpolate_positions",
+            bool,
+            field(
+                default=False,
+                metadata={
+                    "help": "Where series have another length than those of the saved model, interpolate its "
+                    "position table instead of starting it anew."
+                },
+            ),
         )
     )
     return dataclasses.make_dataclass("ModelArguments", fields)
@@ -170,7 +188,7 @@ def load_data(arguments: DataArguments, needs_labels: bool = False) -> datasets.
     options = {
         name: value
         for name, value in vars(arguments).items()
-        if name not in ("dataset", "dataset_config", "split_seed", "normalization")
+        if name not in ("dataset", "dataset_config", "split_seed", "normalization", "data_license")
     }
     dataset = load_time_series(
         arguments.dataset, config=arguments.dataset_config, seed=arguments.split_seed, **options
@@ -218,7 +236,7 @@ def make_config(arguments: Any, dataset: datasets.DatasetDict, **settings) -> Ti
     overrides = {
         name: value
         for name, value in vars(arguments).items()
-        if value is not None and name not in ("model_name_or_path", "config_name")
+        if value is not None and name not in ("model_name_or_path", "config_name", "interpolate_positions")
     }
     num_channels = dataset["train"][0]["past_values"].shape[1]
     settings = {"num_channels": num_channels, **settings, **overrides}
@@ -253,16 +271,29 @@ def check_masking(dataset: datasets.DatasetDict, config: TimeMAEConfig) -> None:
 
 
 def make_model(
-    model_class: type[TimeMAEPreTrainedModel], config: TimeMAEConfig, model_name_or_path: str | None = None
+    model_class: type[TimeMAEPreTrainedModel],
+    config: TimeMAEConfig,
+    model_name_or_path: str | None = None,
+    interpolate_positions: bool = False,
 ) -> TimeMAEPreTrainedModel:
-    """A model from scratch, or from a saved one; then it logs which weights start anew."""
+    """
+    A model from scratch, or from a saved one; then it logs which weights start anew. `interpolate_positions` takes
+    over the position table of the saved model also where `config` has another `sequence_length`.
+    """
     if model_name_or_path is None:
         return model_class(config)
+    sequence_length = config.sequence_length
+    if interpolate_positions:
+        config = copy.deepcopy(config)
+        config.sequence_length = TimeMAEConfig.from_pretrained(model_name_or_path).sequence_length
     model, loading = model_class.from_pretrained(
         model_name_or_path, config=config, ignore_mismatched_sizes=True, output_loading_info=True
     )
     anew = sorted({*loading["missing_keys"], *(key for key, *_ in loading["mismatched_keys"])})
     logger.warning("From %s; weights that start anew: %s", model_name_or_path, ", ".join(anew) or "none")
+    if sequence_length != config.sequence_length:
+        model.resize_position_embeddings(sequence_length)
+        logger.warning("Position table interpolated from %d to %d steps", config.sequence_length, sequence_length)
     return model
 
 
@@ -270,13 +301,16 @@ def make_model(
 class TimeMAEDataCollator:
     """
     Makes a batch of rows: `past_values` and `past_observed_mask` by the feature extractor, padded to the longest
-    series, and `labels` and `masking_noise` where the rows have them.
+    series, or the `pooler_output` of [`with_pooler_output`]; `labels` and `masking_noise` where the rows have them.
     """
 
     feature_extractor: TimeMAEFeatureExtractor
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        batch = dict(self.feature_extractor([row["past_values"] for row in rows], return_tensors="pt"))
+        if "pooler_output" in rows[0]:
+            batch = {"pooler_output": torch.tensor(np.array([row["pooler_output"] for row in rows], np.float32))}
+        else:
+            batch = dict(self.feature_extractor([row["past_values"] for row in rows], return_tensors="pt"))
         if "labels" in rows[0]:
             batch["labels"] = torch.tensor([row["labels"] for row in rows])
         if "masking_noise" in rows[0]:
@@ -290,6 +324,40 @@ def with_fixed_masks(dataset: datasets.Dataset, patch_length: int, seed: int = 0
     generator = np.random.default_rng(seed)
     noise = [generator.random(-(-len(series) // patch_length)).tolist() for series in dataset["past_values"]]
     return dataset.add_column("masking_noise", noise)
+
+
+class TimeMAETrainer(Trainer):
+    """`Trainer` whose model card, that of `push_to_hub` included, is written by [`make_model_card`]."""
+
+    def create_model_card(self, *args, data_license: str | None = None, metrics: dict | None = None, **kwargs):
+        """
+        Writes README.md in the output directory.
+
+        Args:
+            data_license: the licence of the data; absent: what the info of the data set says.
+            metrics: names that begin with `eval_` (validation) or `test_`, with values; absent: the last evaluation.
+            *args, **kwargs: those of `Trainer.create_model_card`.
+        """
+        if self.is_world_process_zero():
+            card = make_model_card(self, *args, data_license=data_license, metrics=metrics, **kwargs)
+            card.save(Path(self.args.output_dir) / "README.md")
+
+
+def publish(
+    trainer: TimeMAETrainer, data_arguments: DataArguments, metrics: dict[str, Any], finetuned_from: str | None
+) -> None:
+    """Ends a run: writes its model card and, if `push_to_hub` is set, uploads the output directory."""
+    dataset = data_arguments.dataset
+    facts = {
+        "dataset": Path(dataset).stem if Path(dataset).exists() else dataset,
+        "data_license": data_arguments.data_license,
+        "metrics": metrics,
+        "finetuned_from": finetuned_from,
+    }
+    if trainer.args.push_to_hub:
+        trainer.push_to_hub(**facts)
+    else:
+        trainer.create_model_card(**facts)
 
 
 # --- Pre-training ---
@@ -361,9 +429,9 @@ class GumbelTemperatureSchedule(TrainerCallback):
         model.config.gumbel_temperature = self.start + (self.end - self.start) * state.global_step / state.max_steps
 
 
-class PreTrainingTrainer(Trainer):
+class PreTrainingTrainer(TimeMAETrainer):
     """
-    `Trainer` that also logs, in training and in evaluation, what [`CodewordMetrics`] computes, and follows the
+    [`TimeMAETrainer`] that also logs, in training and in evaluation, what [`CodewordMetrics`] computes, and follows the
     `gumbel_temperature_end` of [`PreTrainingArguments`].
     """
 
@@ -457,6 +525,20 @@ def extract_features(
         for batch in tqdm(loader, desc=description, leave=False)
     ]
     return torch.cat(features).numpy()
+
+
+def with_pooler_output(
+    dataset: datasets.Dataset,
+    model: TimeMAEPreTrainedModel,
+    feature_extractor: TimeMAEFeatureExtractor,
+    batch_size: int = 256,
+) -> datasets.Dataset:
+    """
+    Puts what the encoder makes of each series, a column `pooler_output` of `hidden_size` numbers, in the place of
+    `past_values`: a run that trains the head alone then computes it once and not in every epoch.
+    """
+    features = extract_features(model, dataset, feature_extractor, batch_size)
+    return dataset.remove_columns("past_values").add_column("pooler_output", list(features))
 
 
 def fit_linear_probe(features: np.ndarray, labels: np.ndarray) -> Pipeline:

@@ -6,8 +6,8 @@ Trains a classifier (or a regressor, if the labels are real numbers), as a rule 
         --output_dir outputs/classifier                      # FineAll; --freeze_encoder: the head only
 
 The best checkpoint on validation is kept; test is read once, at the end. Leaves in the output directory the model with
-its feature extractor, checkpoints to resume from (--resume_from_checkpoint last) and results.json. --help lists all
-arguments.
+its feature extractor, code and model card, checkpoints to resume from (--resume_from_checkpoint last) and
+results.json; --push_to_hub uploads it. --help lists all arguments.
 """
 
 import time
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from datasets import ClassLabel
 from sklearn.metrics import confusion_matrix
-from transformers import Trainer, set_seed
+from transformers import set_seed
 
 from modeling_timemae import TimeMAEForTimeSeriesClassification
 from training_timemae import (
@@ -23,6 +23,7 @@ from training_timemae import (
     FineTuningArguments,
     ModelArguments,
     TimeMAEDataCollator,
+    TimeMAETrainer,
     classification_metrics,
     load_data,
     make_config,
@@ -30,7 +31,9 @@ from training_timemae import (
     make_model,
     parse_arguments,
     prepare_output_dir,
+    publish,
     regression_metrics,
+    with_pooler_output,
     write_results,
 )
 
@@ -66,16 +69,24 @@ def main() -> None:
     feature_extractor.sequence_length = config.sequence_length
 
     set_seed(training_arguments.seed)
-    model = make_model(TimeMAEForTimeSeriesClassification, config, model_arguments.model_name_or_path)
+    model = make_model(
+        TimeMAEForTimeSeriesClassification,
+        config,
+        model_arguments.model_name_or_path,
+        model_arguments.interpolate_positions,
+    )
+    splits = {name: dataset[name] for name in ("train", "validation") if name in dataset}
     if arguments.freeze_encoder:
         model.freeze_encoder()
+        model.to(training_arguments.device)
+        splits = {name: with_pooler_output(split, model, feature_extractor) for name, split in splits.items()}
     if "validation" not in dataset:
         training_arguments.eval_strategy, training_arguments.load_best_model_at_end = "no", False
-    trainer = Trainer(
+    trainer = TimeMAETrainer(
         model=model,
         args=training_arguments,
-        train_dataset=dataset["train"],
-        eval_dataset=dataset.get("validation"),
+        train_dataset=splits["train"],
+        eval_dataset=splits.get("validation"),
         data_collator=TimeMAEDataCollator(feature_extractor),
         processing_class=feature_extractor,
         compute_metrics=classification_metrics if is_classification else regression_metrics,
@@ -102,6 +113,7 @@ def main() -> None:
             **training_arguments.to_sanitized_dict(),
         }
         write_results(training_arguments.output_dir, metrics, settings, started)
+    publish(trainer, data_arguments, metrics, model_arguments.model_name_or_path)
 
 
 if __name__ == "__main__":

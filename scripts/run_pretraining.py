@@ -6,8 +6,8 @@ Pre-trains TimeMAE on unlabelled series.
     python scripts/run_pretraining.py arguments.yaml
     accelerate launch scripts/run_pretraining.py ...        # several GPUs
 
-Leaves in the output directory the model of the last step with its feature extractor, checkpoints to resume from
-(--resume_from_checkpoint last) and results.json. --help lists all arguments.
+Leaves in the output directory the model of the last step with its feature extractor, code and model card, checkpoints
+to resume from (--resume_from_checkpoint last) and results.json; --push_to_hub uploads it. --help lists all arguments.
 """
 
 import time
@@ -28,6 +28,7 @@ from training_timemae import (
     make_model,
     parse_arguments,
     prepare_output_dir,
+    publish,
     with_fixed_masks,
     write_results,
 )
@@ -47,7 +48,9 @@ def main() -> None:
     feature_extractor.sequence_length = config.sequence_length
 
     set_seed(training_arguments.seed)
-    model = make_model(TimeMAEForPreTraining, config, model_arguments.model_name_or_path)
+    model = make_model(
+        TimeMAEForPreTraining, config, model_arguments.model_name_or_path, model_arguments.interpolate_positions
+    )
     if "validation" not in dataset:
         training_arguments.eval_strategy = "no"
     trainer = PreTrainingTrainer(
@@ -66,6 +69,7 @@ def main() -> None:
     if trainer.is_world_process_zero():
         settings = {**vars(data_arguments), "model": config.to_diff_dict(), **training_arguments.to_sanitized_dict()}
         write_results(training_arguments.output_dir, metrics, settings, started)
+    publish(trainer, data_arguments, metrics, model_arguments.model_name_or_path)
 
 
 if __name__ == "__main__":

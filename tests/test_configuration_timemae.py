@@ -62,3 +62,14 @@ def test_number_of_patches(time, patches, masked):
 def test_refuses_bad_arguments(arguments, message):
     with pytest.raises(Exception, match=message):
         TimeMAEConfig(**arguments)
+
+
+def test_passed_labels_replace_those_of_a_checkpoint(tmp_path):
+    TimeMAEConfig(id2label={0: "walk", 1: "sit", 2: "lie"}, label2id={"walk": 0, "sit": 1, "lie": 2}).save_pretrained(
+        tmp_path
+    )
+    config = TimeMAEConfig.from_pretrained(tmp_path, num_labels=2, id2label={0: "on", 1: "off"})
+    assert (config.num_labels, config.id2label) == (2, {0: "on", 1: "off"})
+    assert config.label2id == {"on": 0, "off": 1}
+    config = TimeMAEConfig.from_pretrained(tmp_path, num_labels=4)
+    assert config.id2label[3] == "LABEL_3" and config.label2id["LABEL_3"] == 3

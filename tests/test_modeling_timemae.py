@@ -461,16 +461,96 @@ def test_freeze_encoder_trains_the_head_only(tiny_config):
     assert trained == {"classifier.weight", "classifier.bias"}
 
 
-def test_a_pretraining_checkpoint_starts_a_classifier(tiny_config, tmp_path):
+def test_the_head_takes_what_the_encoder_gave_before(tiny_config):
+    model = TimeMAEForTimeSeriesClassification(tiny_config).eval()
+    past_values, labels = torch.randn(3, 40, 3), torch.tensor([0, 1, 2])
+    expected = model(past_values, labels=labels)
+    output = model(pooler_output=model.timemae(past_values).pooler_output, labels=labels)
+    assert output.logits.equal(expected.logits) and output.loss.equal(expected.loss)
+    with pytest.raises(ValueError, match="either past_values or pooler_output, got neither"):
+        model(labels=labels)
+    with pytest.raises(ValueError, match="either past_values or pooler_output, got both"):
+        model(past_values, pooler_output=torch.zeros(3, 16))
+
+
+def warnings(caplog) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+
+
+@pytest.fixture
+def library_logs(caplog):
+    """Lets pytest see what transformers logs."""
+    loggers = [logging.getLogger("transformers"), logging.getLogger("modeling_timemae")]
+    before = [logger.propagate for logger in loggers]
+    for logger in loggers:
+        logger.propagate = True
+    yield caplog
+    for logger, propagate in zip(loggers, before, strict=True):
+        logger.propagate = propagate
+
+
+def test_a_pretraining_checkpoint_starts_a_classifier(tiny_config, tmp_path, library_logs):
     pretrained = TimeMAEForPreTraining(tiny_config)
     pretrained.save_pretrained(tmp_path)
     classifier, loading = TimeMAEForTimeSeriesClassification.from_pretrained(
-        tmp_path, num_labels=4, output_loading_info=True
+        tmp_path, num_labels=4, id2label=dict(enumerate("abcd")), output_loading_info=True
     )
     assert loading["missing_keys"] == {"classifier.weight", "classifier.bias"}
     assert not loading["unexpected_keys"] and not loading["mismatched_keys"]
+    assert classifier.config.id2label[3] == "d" and classifier.classifier.out_features == 4
     for name, weight in pretrained.timemae.state_dict().items():
         assert weight.equal(classifier.timemae.state_dict()[name])
+    assert warnings(library_logs) == [
+        "The classification head is new and has to be trained: classifier.bias, classifier.weight."
+    ]
+
+    library_logs.clear()
+    classifier.save_pretrained(tmp_path / "classifier")
+    TimeMAEForTimeSeriesClassification.from_pretrained(tmp_path / "classifier")
+    TimeMAEModel.from_pretrained(tmp_path)
+    TimeMAEModel.from_pretrained(tmp_path / "classifier")
+    assert warnings(library_logs) == []
+
+
+def test_other_channels_and_length_keep_the_encoder(tiny_config, tmp_path, library_logs):
+    pretrained = TimeMAEForPreTraining(tiny_config)
+    pretrained.save_pretrained(tmp_path)
+    other = {"num_channels": 7, "sequence_length": 80}
+    with pytest.raises(RuntimeError, match="ignore_mismatched_sizes"):
+        TimeMAEForTimeSeriesClassification.from_pretrained(tmp_path, **other)
+    library_logs.clear()
+    model = TimeMAEForTimeSeriesClassification.from_pretrained(tmp_path, **other, ignore_mismatched_sizes=True)
+    report, head = warnings(library_logs)
+    for name in ("timemae.embeddings.patch_embeddings.weight", "timemae.embeddings.position_embeddings"):
+        assert name in report
+    assert "encoder" not in report and head.startswith("The classification head is new")
+    for name, weight in pretrained.timemae.encoder.state_dict().items():
+        assert weight.equal(model.timemae.encoder.state_dict()[name])
+    assert model(torch.randn(2, 80, 7)).logits.isfinite().all()
+
+
+# --- Another length ---
+
+
+@pytest.mark.parametrize("model_class", CLASSES)
+def test_position_embeddings_are_interpolated(model_class, tiny_config, tmp_path):
+    model = model_class(tiny_config)
+    table = model.base_model.embeddings.position_embeddings.detach().clone()
+    model.resize_position_embeddings(72)  # five patches become nine: every second row is one of before
+    resized = model.base_model.embeddings.position_embeddings
+    assert resized.requires_grad and resized.shape == (9, 16)
+    assert_close(resized[::2], table)
+    assert_close(resized[1::2], (table[1:] + table[:-1]) / 2)
+    assert model.config.sequence_length == 72
+    model.save_pretrained(tmp_path)
+    loaded = model_class.from_pretrained(tmp_path)
+    assert loaded.base_model.embeddings.position_embeddings.equal(resized)
+    loaded(torch.randn(2, 72, 3))
+
+    model.resize_position_embeddings(40)
+    assert_close(model.base_model.embeddings.position_embeddings, table)
+    with pytest.raises(ValueError, match="at least `patch_length`, 8, got 7"):
+        model.resize_position_embeddings(7)
 
 
 # --- Bad input ---

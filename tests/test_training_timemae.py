@@ -1,3 +1,4 @@
+import copy
 import json
 import time
 
@@ -17,14 +18,17 @@ from training_timemae import (
     PreTrainingArguments,
     PreTrainingTrainer,
     TimeMAEDataCollator,
+    TimeMAETrainer,
     check_masking,
     classification_metrics,
     extract_features,
     fit_linear_probe,
     make_feature_extractor,
+    make_model,
     prepare_output_dir,
     regression_metrics,
     with_fixed_masks,
+    with_pooler_output,
     write_results,
 )
 
@@ -232,6 +236,60 @@ def test_fine_tuning_keeps_the_best_checkpoint_on_validation(vowels, vowels_conf
     trainer.train()
     accuracies = [entry["eval_accuracy"] for entry in trainer.state.log_history if "eval_accuracy" in entry]
     assert trainer.state.best_metric == max(accuracies) == trainer.evaluate()["eval_accuracy"]
+
+
+def fine_tune_head(vowels, model, train, validation, directory):
+    extractor = make_feature_extractor(vowels)
+    trainer = TimeMAETrainer(
+        model,
+        FineTuningArguments(output_dir=directory, num_train_epochs=2, use_cpu=True),
+        train_dataset=train,
+        eval_dataset=validation,
+        data_collator=TimeMAEDataCollator(extractor),
+        processing_class=extractor,
+        compute_metrics=classification_metrics,
+    )
+    trainer.train()
+    return trainer
+
+
+def test_a_head_learns_the_same_from_features_computed_once(vowels, vowels_config, tmp_path):
+    vowels_config.classifier_dropout = 0.1
+    start = TimeMAEForTimeSeriesClassification(vowels_config)
+    start.freeze_encoder()
+    extractor = make_feature_extractor(vowels)
+    splits = [vowels["train"], vowels["validation"]]
+    expected = fine_tune_head(vowels, copy.deepcopy(start), *splits, tmp_path / "every_epoch")
+
+    model = copy.deepcopy(start)
+    calls = []
+    model.timemae.register_forward_hook(lambda *_: calls.append(1))
+    cached = [with_pooler_output(split, model, extractor) for split in splits]
+    assert cached[0].column_names == ["labels", "pooler_output"]
+    computed = len(calls)
+    trainer = fine_tune_head(vowels, model, *cached, tmp_path / "once")
+    assert len(calls) == computed > 0
+    for name, weight in model.state_dict().items():
+        torch.testing.assert_close(weight, expected.model.state_dict()[name], atol=1e-5, rtol=0)
+    assert not model.classifier.weight.equal(start.classifier.weight)
+    # The saved model takes raw series, as any other.
+    assert trainer.evaluate(vowels["validation"])["eval_loss"] == pytest.approx(
+        expected.evaluate()["eval_loss"], abs=1e-5
+    )
+
+
+@pytest.mark.parametrize("interpolate", [True, False])
+def test_a_saved_model_for_longer_series(vowels_config, tmp_path, interpolate, caplog):
+    saved = TimeMAEForPreTraining(vowels_config)
+    saved.save_pretrained(tmp_path)
+    config = copy.deepcopy(vowels_config)
+    config.sequence_length = 57  # 19 patches in the place of 10: every second row is one of before
+    model = make_model(TimeMAEModel, config, str(tmp_path), interpolate)
+    table = saved.timemae.embeddings.position_embeddings
+    assert model.embeddings.position_embeddings.shape == (19, 16)
+    assert torch.allclose(model.embeddings.position_embeddings[::2], table, atol=1e-5) == interpolate
+    assert ("Position table interpolated from 29 to 57 steps" in caplog.text) == interpolate
+    assert config.sequence_length == model.config.sequence_length == 57
 
 
 # --- Evaluation ---

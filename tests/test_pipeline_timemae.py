@@ -1,0 +1,151 @@
+import datasets
+import numpy as np
+import pytest
+import torch
+from transformers import pipeline
+from transformers.pipelines.pt_utils import KeyDataset
+
+from timemae import TimeMAEConfig, TimeMAEFeatureExtractor, TimeMAEForPreTraining, TimeMAEForTimeSeriesClassification
+
+
+NAMES = ["down", "left", "right", "still", "up"]
+
+
+def make_pipeline(config: TimeMAEConfig, **arguments):
+    return pipeline(
+        "time-series-classification",
+        model=TimeMAEForTimeSeriesClassification(config),
+        feature_extractor=TimeMAEFeatureExtractor(config.num_channels, config.sequence_length, "series"),
+        **arguments,
+    )
+
+
+@pytest.fixture
+def classify(tiny_config):
+    tiny_config.id2label = dict(enumerate(NAMES))
+    return make_pipeline(tiny_config)
+
+
+@pytest.fixture
+def series():
+    generator = np.random.default_rng(0)
+    series = [generator.normal(size=(length, 3)).astype(np.float32) for length in (17, 40, 25)]
+    series[1][3:7, 1] = np.nan
+    return series
+
+
+def assert_same(actual, expected):
+    assert [entry["label"] for entry in actual] == [entry["label"] for entry in expected]
+    assert [entry["score"] for entry in actual] == pytest.approx([entry["score"] for entry in expected], abs=1e-6)
+
+
+def test_one_series(classify, series):
+    scores = classify(series[1])
+    with torch.inference_mode():
+        batch = classify.feature_extractor(series[1], return_tensors="pt")
+        expected = classify.model(**batch).logits[0].softmax(-1)
+    assert [entry["label"] for entry in scores] == [NAMES[index] for index in expected.argsort(descending=True)]
+    assert [entry["score"] for entry in scores] == expected.sort(descending=True).values.tolist()
+
+
+def test_every_form_of_input_gives_the_same(classify, series):
+    expected = [classify(array) for array in series]
+    as_lists = [
+        [[None if np.isnan(value) else value for value in step] for step in array.tolist()] for array in series
+    ]
+    rows = [{"past_values": array, "labels": 0} for array in series]
+    dataset = datasets.Dataset.from_dict({"past_values": as_lists, "labels": [0, 0, 0]})
+    forms = [
+        series,
+        tuple(series),
+        as_lists,
+        [torch.from_numpy(array) for array in series],
+        dataset["past_values"],
+        dataset.with_format("numpy")["past_values"],
+        rows,
+        dataset,
+        (array for array in series),
+        KeyDataset(dataset, "past_values"),
+    ]
+    for form in forms:
+        for actual, one in zip(classify(form), expected, strict=True):
+            assert_same(actual, one)
+    named = classify({"a": series[0], "b": series[1], "c": series[2]})
+    assert list(named) == ["a", "b", "c"]
+    for actual, one in zip(named.values(), expected, strict=True):
+        assert_same(actual, one)
+    assert_same(classify(rows[0]), expected[0])
+    assert len(classify(np.zeros((4, 20, 3)))) == 4
+
+
+def test_batches(classify, series):
+    sizes = []
+    classify.model.register_forward_pre_hook(
+        lambda model, arguments, inputs: sizes.append(len(inputs["past_values"])), with_kwargs=True
+    )
+    single = classify(series)
+    batched = classify(series, batch_size=2)
+    assert sizes == [1, 1, 1, 2, 1]
+    for actual, expected in zip(batched, single, strict=True):
+        assert_same(actual, expected)
+
+
+def test_top_k(classify, series, tiny_config):
+    assert len(classify(series[0])) == 5
+    assert_same(classify(series[0], top_k=2), classify(series[0])[:2])
+    assert len(classify(series[0], top_k=100)) == 5
+    assert [len(scores) for scores in make_pipeline(tiny_config, top_k=1)(series)] == [1, 1, 1]
+    tiny_config.num_labels = 7
+    assert len(make_pipeline(tiny_config)(series[0])) == 5
+    assert len(make_pipeline(tiny_config)(series[0], top_k=None)) == 7
+
+
+def test_one_channel_without_its_axis(tiny_config):
+    tiny_config.num_channels = 1
+    classify = make_pipeline(tiny_config)
+    expected = classify(np.arange(20.0)[:, None])
+    assert_same(classify(np.arange(20.0)), expected)
+    assert_same(classify(list(range(20))), expected)
+    assert_same(classify([list(range(20)), [1.0, None, 2.0]])[0], expected)
+
+
+def test_multi_label_and_regression(tiny_config, series):
+    tiny_config.problem_type = "multi_label_classification"
+    classify = make_pipeline(tiny_config)
+    batch = classify.feature_extractor(series[0], return_tensors="pt")
+    logits = classify.model(**batch).logits[0]
+    assert classify(series[0], top_k=1)[0]["score"] == pytest.approx(logits.max().sigmoid().item())
+    tiny_config.problem_type, tiny_config.num_labels = "regression", 1
+    classify = make_pipeline(tiny_config)
+    logits = classify.model(**batch).logits[0]
+    assert [entry["score"] for entry in classify(series[0])] == pytest.approx(logits.tolist())
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ("walk.csv", "expected a series, or several in a list, a dict or a column, got 'walk.csv'"),
+        (3.0, "expected a series.* got 3.0"),
+        ([], "at least one series"),
+        ([np.zeros((5, 3)), np.zeros((5, 4))], "expected series with 3 channels, got 4 in series 1"),
+        ([np.zeros((5, 3)), np.zeros((41, 3))], "at most 40 time steps, got 41 in series 1"),
+        ([np.zeros((5, 3)), np.full((5, 3), np.nan)], "observed value in each series, got none in series 1"),
+        ([np.zeros((5, 3)), [["a", "b", "c"]]], r"numbers of shape \(time, 3\) in series 1: could not convert"),
+        ([{"past_values": np.zeros((5, 3))}, {"values": 1}], r"a row with past_values, got \['values'\] in series 1"),
+        (np.zeros(7), "3 channels, got 1 in series 0"),
+    ],
+)
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_refuses_bad_series(classify, inputs, message, batch_size):
+    with pytest.raises(ValueError, match=message):
+        classify(inputs, batch_size=batch_size)
+
+
+def test_refuses_bad_arguments(classify, series, tiny_config):
+    with pytest.raises(ValueError, match="top_k of at least 1, or None, got 0"):
+        classify(series[0], top_k=0)
+    with pytest.raises(ValueError, match="expected the arguments top_k and batch_size, got threshold"):
+        classify(series[0], threshold=0.5)
+    extractor = TimeMAEFeatureExtractor(3)
+    with pytest.raises(ValueError, match="classification head.*got TimeMAEForPreTraining"):
+        pipeline("time-series-classification", model=TimeMAEForPreTraining(tiny_config), feature_extractor=extractor)
