@@ -431,8 +431,8 @@ class GumbelTemperatureSchedule(TrainerCallback):
 
 class PreTrainingTrainer(TimeMAETrainer):
     """
-    [`TimeMAETrainer`] that also logs, in training and in evaluation, what [`CodewordMetrics`] computes, and follows the
-    `gumbel_temperature_end` of [`PreTrainingArguments`].
+    [`TimeMAETrainer`] that also logs, in training and in evaluation, what [`CodewordMetrics`] computes, and follows
+    the `gumbel_temperature_end` of [`PreTrainingArguments`].
     """
 
     def __init__(self, *args, **kwargs):
