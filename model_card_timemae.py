@@ -19,8 +19,10 @@ NO_METRICS = {"runtime", "samples_per_second", "steps_per_second", "model_prepar
 TEMPLATE = """
 # {model_name}
 
-{summary} It is a [TimeMAE](https://arxiv.org/abs/2303.00320) for series of {num_channels} channel(s) and up to
-{sequence_length} time steps, in patches of {patch_length}. Values may be missing.
+{summary}
+
+It is a [TimeMAE](https://arxiv.org/abs/2303.00320) for series of {num_channels} channel(s) and up to {sequence_length}
+time steps, in patches of {patch_length}. Values may be missing.
 
 ## Training
 
@@ -46,8 +48,11 @@ series = np.random.default_rng(0).normal(size=({sequence_length}, {num_channels}
 
 ## Intended use and limits
 
-{use} Series have to come in the channels, units and sampling rate of the training data{normalization}. Longer series
-or other channels need new embeddings (`ignore_mismatched_sizes=True`, `resize_position_embeddings`) and more training.
+{use}
+
+Series have to come in the channels, units and sampling rate of the training data{normalization}. Longer series or
+other channels need new embeddings (`ignore_mismatched_sizes=True`, `resize_position_embeddings`) and more training.
+
 What the model does on data of other origin than those above was not measured: test it on yours before you rely on it,
 above all where people may come to harm.
 """

@@ -23,8 +23,10 @@ SMALL = ("--hidden_size", 16, "--num_hidden_layers", 1, "--decoder_num_hidden_la
 PATTERN = r"""
 # {name}
 
-{summary} It is a \[TimeMAE\]\(https://arxiv.org/abs/2303.00320\) for series of 12 channel\(s\) and up to
-29 time steps, in patches of 3\. Values may be missing\.
+{summary}
+
+It is a \[TimeMAE\]\(https://arxiv.org/abs/2303.00320\) for series of 12 channel\(s\) and up to 29
+time steps, in patches of 3\. Values may be missing\.
 
 ## Training
 
