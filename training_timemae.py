@@ -55,6 +55,17 @@ class DataArguments:
     time_column: str | None = field(default=None, metadata={"help": "Column of times in a long table."})
     window: int | None = field(default=None, metadata={"help": "Cut series into windows of so many time steps."})
     stride: int | None = field(default=None, metadata={"help": "Time steps from one window to the next."})
+    window_label: Literal["majority", "last"] = field(
+        default="majority", metadata={"help": "Label of a window from labels per time step."}
+    )
+    layout: Literal["wide", "long"] | None = field(
+        default=None, metadata={"help": "Of number columns: a series a row, or a time step a row."}
+    )
+    channels_first: bool | None = field(default=None, metadata={"help": "Arrays are (cases, channels, time)."})
+    streaming: bool = field(
+        default=False, metadata={"help": "Read the series in order, train through a buffer; needs --max_steps."}
+    )
+    shuffle_buffer: int = field(default=1000, metadata={"help": "Series in the buffer of a stream."})
     test_size: float | None = field(default=None, metadata={"help": "Part of train for test, if there is none."})
     validation_size: float = field(default=0.2, metadata={"help": "Part of train held out for validation."})
     train_fraction: float | None = field(default=None, metadata={"help": "Keep this part of train, stratified."})
@@ -178,7 +189,10 @@ def parse_arguments(*classes: type, description: str | None = None) -> tuple:
 # --- Data and model of a run ---
 
 
-def load_data(arguments: DataArguments, needs_labels: bool = False) -> datasets.DatasetDict:
+Splits = datasets.DatasetDict | datasets.IterableDatasetDict
+
+
+def load_data(arguments: DataArguments, needs_labels: bool = False) -> Splits:
     """
     Loads the data set that the arguments name.
 
@@ -198,19 +212,24 @@ def load_data(arguments: DataArguments, needs_labels: bool = False) -> datasets.
     return dataset
 
 
-def longest_series(dataset: datasets.DatasetDict) -> int:
+def count_channels(dataset: Splits) -> int:
+    """The number of channels of the series."""
+    return dataset["train"].features["past_values"].feature.length
+
+
+def longest_series(dataset: Splits) -> int:
     """The largest number of time steps of a series, over all splits."""
     return max(max(map(len, split["past_values"])) for split in dataset.values())
 
 
 def make_feature_extractor(
-    dataset: datasets.DatasetDict, normalization: str | None = None, saved: str | None = None
+    dataset: Splits, normalization: str | None = None, saved: str | None = None
 ) -> TimeMAEFeatureExtractor:
     """
     The feature extractor in the directory `saved`, if it is for as many channels and `normalization` does not ask for
     another; else a new one, by channel with the statistics of the train split unless `normalization` says.
     """
-    num_channels = dataset["train"][0]["past_values"].shape[1]
+    num_channels = count_channels(dataset)
     if saved is not None and (Path(saved) / "preprocessor_config.json").is_file():
         extractor = TimeMAEFeatureExtractor.from_pretrained(saved)
         if extractor.num_channels == num_channels and normalization in (None, extractor.normalization):
@@ -225,7 +244,7 @@ def make_feature_extractor(
     )
 
 
-def make_config(arguments: Any, dataset: datasets.DatasetDict, **settings) -> TimeMAEConfig:
+def make_config(arguments: Any, dataset: Splits, **settings) -> TimeMAEConfig:
     """
     The configuration of a saved model or of `config_name`, or the defaults, with what the command line overrides;
     `num_channels` follows the data, and `sequence_length` does so where series are longer than it allows.
@@ -238,7 +257,7 @@ def make_config(arguments: Any, dataset: datasets.DatasetDict, **settings) -> Ti
         for name, value in vars(arguments).items()
         if value is not None and name not in ("model_name_or_path", "config_name", "interpolate_positions")
     }
-    num_channels = dataset["train"][0]["past_values"].shape[1]
+    num_channels = count_channels(dataset)
     settings = {"num_channels": num_channels, **settings, **overrides}
     longest = longest_series(dataset)
     saved = arguments.model_name_or_path or arguments.config_name
@@ -255,7 +274,7 @@ def make_config(arguments: Any, dataset: datasets.DatasetDict, **settings) -> Ti
     return config
 
 
-def check_masking(dataset: datasets.DatasetDict, config: TimeMAEConfig) -> None:
+def check_masking(dataset: Splits, config: TimeMAEConfig) -> None:
     """
     Raises:
         ValueError: a series of train or validation is so short that none of its patches would be masked.
@@ -319,10 +338,20 @@ class TimeMAEDataCollator:
         return batch
 
 
-def with_fixed_masks(dataset: datasets.Dataset, patch_length: int, seed: int = 0) -> datasets.Dataset:
+def with_fixed_masks(
+    dataset: datasets.Dataset | datasets.IterableDataset, patch_length: int, seed: int = 0
+) -> datasets.Dataset | datasets.IterableDataset:
     """Adds a column `masking_noise`, so that each series keeps one mask in every evaluation."""
-    generator = np.random.default_rng(seed)
-    noise = [generator.random(-(-len(series) // patch_length)).tolist() for series in dataset["past_values"]]
+
+    def draw(row: dict[str, Any], index: int) -> dict[str, list[float]]:
+        num_patches = -(-len(row["past_values"]) // patch_length)
+        return {"masking_noise": np.random.default_rng([seed, index]).random(num_patches).tolist()}
+
+    if isinstance(dataset, datasets.IterableDataset):
+        return dataset.map(draw, with_indices=True)
+    noise = [
+        draw({"past_values": series}, index)["masking_noise"] for index, series in enumerate(dataset["past_values"])
+    ]
     return dataset.add_column("masking_noise", noise)
 
 

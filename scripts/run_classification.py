@@ -79,7 +79,8 @@ def main() -> None:
     if arguments.freeze_encoder:
         model.freeze_encoder()
         model.to(training_arguments.device)
-        splits = {name: with_pooler_output(split, model, feature_extractor) for name, split in splits.items()}
+        if not data_arguments.streaming:
+            splits = {name: with_pooler_output(split, model, feature_extractor) for name, split in splits.items()}
     if "validation" not in dataset:
         training_arguments.eval_strategy, training_arguments.load_best_model_at_end = "no", False
     trainer = TimeMAETrainer(

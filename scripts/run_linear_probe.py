@@ -46,6 +46,8 @@ def main() -> None:
         ProbeArguments, DataArguments, ModelArguments, description=__doc__
     )
     prepare_output_dir(arguments.output_dir)
+    if data_arguments.streaming:
+        raise ValueError("expected --streaming for training only: a linear probe reads the whole data set")
     dataset = load_data(data_arguments, needs_labels=True)
     saved = model_arguments.model_name_or_path or model_arguments.config_name
     feature_extractor = make_feature_extractor(dataset, data_arguments.normalization, saved)

@@ -97,6 +97,20 @@ def test_other_channels_and_length(run_script, pretrained, tmp_path, caplog):
     assert (model.config.num_channels, model.config.sequence_length, model.config.num_labels) == (6, 100, 4)
 
 
+def test_streaming(run_script, tmp_path):
+    settings = flags(dataset="JapaneseVowels", output_dir="run", per_device_train_batch_size=64, **SMALL)
+    run_script("run_pretraining.py", *settings, "--streaming", *flags(max_steps=4, eval_strategy="no", save_steps=2))
+    assert read_results(tmp_path / "run")["metrics"]["eval_loss"] > 0
+    assert TimeMAEForPreTraining.from_pretrained(tmp_path / "run").config.sequence_length == 29
+
+    start = flags(dataset="JapaneseVowels", model_name_or_path="run", output_dir="classifier", save_steps=2)
+    steps = flags(max_steps=4, eval_strategy="steps", eval_steps=2, save_strategy="steps")
+    run_script("run_classification.py", *start, *steps, "--streaming", "--freeze_encoder")
+    assert sum(map(sum, read_results(tmp_path / "classifier")["metrics"]["test_confusion_matrix"])) == 370
+    with pytest.raises(ValueError, match="--streaming for training only"):
+        run_script("run_linear_probe.py", *flags(dataset="JapaneseVowels", output_dir="probe"), "--streaming")
+
+
 @pytest.mark.parametrize("suffix", ["json", "yaml"])
 def test_arguments_from_a_file(run_script, tmp_path, suffix):
     arguments = {"dataset": "JapaneseVowels", "output_dir": "run", "num_train_epochs": 1, "max_steps": 1, **SMALL}
