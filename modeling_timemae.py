@@ -716,7 +716,6 @@ class TimeMAEForTimeSeriesClassification(TimeMAEPreTrainedModel):
     """
 
     _keys_to_ignore_on_load_unexpected = [r"^(decoder|target_encoder|tokenizer)\.", r"^mask_token$"]
-    _keys_to_ignore_on_load_missing = ["classifier.weight", "classifier.bias"]
 
     def __init__(self, config: TimeMAEConfig):
         super().__init__(config)
@@ -729,8 +728,10 @@ class TimeMAEForTimeSeriesClassification(TimeMAEPreTrainedModel):
     @staticmethod
     def _finalize_model_loading(model, load_config, loading_info):
         # A new head is what one wants of a pre-training checkpoint: one line says so, in place of the library's table.
-        new_head = loading_info.missing_keys.intersection(model._keys_to_ignore_on_load_missing)
+        new_head = loading_info.missing_keys.intersection(["classifier.weight", "classifier.bias"])
+        model._keys_to_ignore_on_load_missing = new_head
         loading_info = TimeMAEPreTrainedModel._finalize_model_loading(model, load_config, loading_info)
+        del model._keys_to_ignore_on_load_missing
         if new_head:
             logger.warning("The classification head is new and has to be trained: %s.", ", ".join(sorted(new_head)))
         loading_info.missing_keys |= new_head
