@@ -7,6 +7,7 @@ import importlib.metadata
 import json
 import logging
 import platform
+import shlex
 import subprocess
 import sys
 import time
@@ -613,7 +614,7 @@ def write_results(output_dir: str | Path, metrics: dict[str, Any], settings: dic
     packages = ("torch", "transformers", "datasets", "accelerate", "scikit-learn", "numpy", "aeon")
     results = {
         "metrics": metrics,
-        "command": " ".join(["python", *sys.argv]),
+        "command": shlex.join(["python", *sys.argv]),
         "commit": _commit(),
         "seed": settings.get("seed"),
         "settings": settings,
