@@ -14,7 +14,8 @@ SOURCES := *.py scripts tests
 demo: .venv/installed
 	rm -rf outputs/demo
 	$(BIN)/python scripts/run_experiment.py --dataset JapaneseVowels --patch_length 2 --batch_size 64 \
-		--pretraining_epochs 400 --fine_tuning_epochs 100 --output_dir outputs/demo
+		--pretraining_epochs 400 --fine_tuning_epochs 100 --output_dir outputs/demo \
+		--pretraining_arguments "--save_strategy steps --save_steps 0.25"
 
 test: .venv/installed
 	$(BIN)/python -m pytest
