@@ -215,5 +215,5 @@ def test_experiment(run_script, tmp_path, capfd, monkeypatch):
 
     monkeypatch.setattr(subprocess, "run", run_no_script)
     run_script("run_experiment.py", *flags(**settings), "--seeds", 0, 1)
-    with pytest.raises(ValueError, match="got other patch_length"):
+    with pytest.raises(ValueError, match="got another patch_length"):
         run_script("run_experiment.py", *flags(**{**settings, "patch_length": 2}))
