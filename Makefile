@@ -1,4 +1,4 @@
-# make demo: the whole way on a real set   make test: all tests   make lint: style   make bench: speed
+# make demo: the whole way on a real set   make test: all tests   make lint: style
 # make test-transformers: the tests that transformers has for all its models
 PYTHON ?= python3
 BIN := .venv/bin
