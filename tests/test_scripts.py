@@ -6,7 +6,7 @@ import subprocess
 import numpy as np
 import pytest
 import torch
-from conftest import FIXTURES
+from conftest import FIXTURES, ROOT
 from safetensors.torch import load_file
 
 from timemae import TimeMAEFeatureExtractor, TimeMAEForPreTraining, TimeMAEForTimeSeriesClassification
@@ -217,3 +217,14 @@ def test_experiment(run_script, tmp_path, capfd, monkeypatch):
     run_script("run_experiment.py", *flags(**settings), "--seeds", 0, 1)
     with pytest.raises(ValueError, match="got another patch_length"):
         run_script("run_experiment.py", *flags(**{**settings, "patch_length": 2}))
+
+
+def test_benchmarks_run(run_script, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    run_script("benchmark.py", *flags(output_dir="steps", lengths=64, batch_size=1, repeats=1))
+    rows = read_results(tmp_path / "steps")["metrics"]["steps"]
+    assert [row["gradient_checkpointing"] for row in rows] == [False, True]
+    run_script("benchmark_data.py", *flags(output_dir="data", sizes=1000, repeats=10))
+    metrics = read_results(tmp_path / "data")["metrics"]
+    assert 0 < metrics["read_share_of_step"] < 1
+    assert metrics["memory_mb"]["1000"].keys() == {"on disk", "random", "stream"}
