@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from huggingface_hub.dataclasses import strict
 from transformers.activations import ACT2FN
-from transformers.configuration_utils import PreTrainedConfig
+from transformers.configuration_utils import PreTrainedConfig, SubConfigSpec
+from transformers.models.auto.configuration_auto import AutoConfig
 
 
 # The library finds the code of a checkpoint by following lines of this form. From each of these files they lead to all
@@ -66,12 +67,13 @@ class TimeMAEConfig(PreTrainedConfig):
             Longest series the position table covers, in time steps. Shorter series are accepted.
         patch_length (`int`, defaults to 8):
             Length of the slicing window in time steps (*δ*, Section 3.3.1). Windows do not overlap.
-        hidden_size (`int`, defaults to 64):
-            Width of the embeddings and of all layers (*d*).
-        num_hidden_layers (`int`, defaults to 8):
-            Layers of the visible encoder (*L_v*, Section 3.4.1), and of its momentum copy.
-        num_attention_heads (`int`, defaults to 4):
-            Attention heads of each layer; must divide `hidden_size`.
+        hidden_size (`int`, *optional*):
+            Width of the embeddings and of all layers (*d*); 64 if not given, or the width of `encoder_config`.
+        num_hidden_layers (`int`, *optional*):
+            Layers of the visible encoder (*L_v*, Section 3.4.1), and of its momentum copy; 8 if not given, or those of
+            `encoder_config`.
+        num_attention_heads (`int`, *optional*):
+            Attention heads of each layer; must divide `hidden_size`. 4 if not given, or those of `encoder_config`.
         intermediate_size (`int`, *optional*):
             Width of the feed-forward layers; 4 · `hidden_size` if not given.
         hidden_act (`str`, defaults to `"gelu"`):
@@ -117,6 +119,17 @@ class TimeMAEConfig(PreTrainedConfig):
             table and mask token, and torch's default (Kaiming-uniform) for the patch convolution.
         layer_norm_eps (`float`, defaults to 1e-5):
             Epsilon of the layer normalisations.
+        encoder_config (`PreTrainedConfig` or `dict`, *optional*):
+            Configuration of a transformers encoder that takes `inputs_embeds` (BERT, RoBERTa, DistilBERT, ELECTRA,
+            ModernBERT, ...), which then is the visible encoder, with its own position embeddings, activation and
+            dropout; what the arguments above say of layers holds for the decoupled encoder alone. `None`: TimeMAE's
+            own encoder. See [`~TimeMAEPreTrainedModel.from_encoder_pretrained`] for its weights.
+        encoder_input_scale (`float`, defaults to 1.0):
+            Factor on the patch embeddings where they enter `encoder_config`'s model, to bring them to the scale of
+            the word embeddings that it was trained on.
+        encoder_projection (`bool`, defaults to False):
+            Whether linear layers before and after `encoder_config`'s model may bridge between its width and another
+            `hidden_size`.
 
     Raises:
         ValueError: a value out of its range, two values that contradict each other, or an unknown argument. The
@@ -134,13 +147,14 @@ class TimeMAEConfig(PreTrainedConfig):
     ```"""
 
     model_type = "timemae"
+    sub_configs_defaults = {"encoder_config": SubConfigSpec(config_class=AutoConfig, model_type="bert", optional=True)}
 
     num_channels: int = 1
     sequence_length: int = 128
     patch_length: int = 8
-    hidden_size: int = 64
-    num_hidden_layers: int = 8
-    num_attention_heads: int = 4
+    hidden_size: int | None = None
+    num_hidden_layers: int | None = None
+    num_attention_heads: int | None = None
     intermediate_size: int | None = None
     hidden_act: str = "gelu"
     hidden_dropout_prob: float | int = 0.2
@@ -160,6 +174,9 @@ class TimeMAEConfig(PreTrainedConfig):
     residual_gate_init: float | int | None = 0.1
     initializer_range: float | None = None
     layer_norm_eps: float = 1e-5
+    encoder_config: PreTrainedConfig | dict | None = None
+    encoder_input_scale: float | int = 1.0
+    encoder_projection: bool = False
 
     def __post_init__(self, **kwargs):
         declared = {field.name for field in fields(self)}
@@ -172,13 +189,16 @@ class TimeMAEConfig(PreTrainedConfig):
             hints = [f" (did you mean `{match[0]}`?)" if match else "" for match in close]
             named = ", ".join(f"`{name}`{hint}" for name, hint in zip(unknown, hints, strict=True))
             raise ValueError(f"TimeMAEConfig does not know the argument {named}.")
-        if self.intermediate_size is None:
-            self.intermediate_size = 4 * self.hidden_size
         if not __package__:
             # Installed code stands for that of a checkpoint, which would ask for `trust_remote_code`.
             for name in ("auto_map", "custom_pipelines"):
                 kwargs.pop(name, None)
         super().__post_init__(**kwargs)
+        for name, default in (("hidden_size", 64), ("num_hidden_layers", 8), ("num_attention_heads", 4)):
+            if getattr(self, name) is None:
+                setattr(self, name, default if self.encoder_config is None else getattr(self.encoder_config, name))
+        if self.intermediate_size is None:
+            self.intermediate_size = 4 * self.hidden_size
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs):
@@ -258,7 +278,33 @@ class TimeMAEConfig(PreTrainedConfig):
             )
         if not 0 < self.mask_ratio < 1:
             raise ValueError(f"expected `mask_ratio` in (0, 1), got {self.mask_ratio}")
+        if not (0 < self.encoder_input_scale < math.inf):
+            raise ValueError(f"expected a finite `encoder_input_scale` above 0, got {self.encoder_input_scale}")
+        if self.encoder_config is not None:
+            self._validate_encoder(self.encoder_config)
         super().validate_architecture()
+
+    def _validate_encoder(self, encoder: PreTrainedConfig) -> None:
+        kind = f"{encoder.model_type!r} encoder"
+        if encoder.is_encoder_decoder or getattr(encoder, "is_decoder", False):
+            raise ValueError(f"expected `encoder_config` of an encoder, got {encoder.model_type!r}, which decodes")
+        if encoder.hidden_size % encoder.num_attention_heads:
+            raise ValueError(
+                f"expected the width of the {kind} to be divisible by its heads, "
+                f"got {encoder.hidden_size} and {encoder.num_attention_heads}"
+            )
+        if self.num_hidden_layers != encoder.num_hidden_layers:
+            raise ValueError(
+                f"expected `num_hidden_layers` as in `encoder_config`, {encoder.num_hidden_layers}, "
+                f"got {self.num_hidden_layers}"
+            )
+        widths = {encoder.hidden_size, getattr(encoder, "embedding_size", encoder.hidden_size)}
+        if widths != {self.hidden_size} and not self.encoder_projection:
+            raise ValueError(
+                f"expected `hidden_size` to be the width of the {kind} and of its embeddings, "
+                f"{' and '.join(map(str, sorted(widths)))}, got {self.hidden_size}; "
+                "`encoder_projection=True` bridges between different widths"
+            )
 
 
 TimeMAEConfig.register_for_auto_class()

@@ -7,20 +7,24 @@ Shapes: `batch_size` series of `time` steps and `num_channels` variables become 
 steps, each embedded in `hidden_size` dimensions. Pre-training hides `num_masked` of them and sees `num_visible`.
 """
 
+import inspect
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 from torch.optim.optimizer import register_optimizer_step_post_hook
+from transformers import AutoConfig, AutoModel, PreTrainedConfig
 from transformers import initialization as init
 from transformers.activations import ACT2FN
 from transformers.masking_utils import create_bidirectional_mask
 from transformers.modeling_layers import GradientCheckpointingLayer
-from transformers.modeling_outputs import BaseModelOutputWithPooling, SequenceClassifierOutput
+from transformers.modeling_outputs import BaseModelOutput, BaseModelOutputWithPooling, SequenceClassifierOutput
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel
+from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES, MODEL_MAPPING
 from transformers.processing_utils import Unpack
 from transformers.utils import ModelOutput, TransformersKwargs, logging
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
@@ -87,7 +91,10 @@ class TimeMAEForPreTrainingOutput(ModelOutput):
 
 
 class TimeMAEEmbeddings(nn.Module):
-    """Cuts series into patches and embeds them (Section 3.3.1); owns the table of position embeddings."""
+    """
+    Cuts series into patches and embeds them (Section 3.3.1); owns the table of position embeddings, unless the encoder
+    is a transformers encoder, which has its own.
+    """
 
     def __init__(self, config: TimeMAEConfig):
         super().__init__()
@@ -95,7 +102,9 @@ class TimeMAEEmbeddings(nn.Module):
         self.patch_embeddings = nn.Conv1d(
             config.num_channels, config.hidden_size, kernel_size=config.patch_length, stride=config.patch_length
         )
-        self.position_embeddings = nn.Parameter(torch.empty(config.num_patches, config.hidden_size))
+        self.position_embeddings = None
+        if config.encoder_config is None:
+            self.position_embeddings = nn.Parameter(torch.empty(config.num_patches, config.hidden_size))
 
     def forward(
         self, past_values: torch.Tensor, past_observed_mask: torch.Tensor | None = None
@@ -106,9 +115,9 @@ class TimeMAEEmbeddings(nn.Module):
             past_observed_mask (`torch.BoolTensor` of the same shape, *optional*): True where a value was observed.
 
         Returns:
-            patch embeddings `(batch_size, num_patches, hidden_size)` without positions, position embeddings
-            `(num_patches, hidden_size)`, and a bool mask `(batch_size, num_patches)` that is False at patches without
-            an observed value, or None if every value was observed.
+            patch embeddings `(batch_size, num_patches, hidden_size)` without positions; the same with positions (still
+            without, where the encoder adds its own); and a bool mask `(batch_size, num_patches)` that is False at
+            patches without an observed value, or None if every value was observed.
         """
         self._check_shapes(past_values, past_observed_mask)
         if past_observed_mask is not None:
@@ -128,7 +137,10 @@ class TimeMAEEmbeddings(nn.Module):
 
         dtype = self.patch_embeddings.weight.dtype
         patch_embeddings = self.patch_embeddings(past_values.transpose(1, 2).to(dtype)).transpose(1, 2)
-        return patch_embeddings, self.position_embeddings[: patch_embeddings.shape[1]], patch_mask
+        hidden_states = patch_embeddings
+        if self.position_embeddings is not None:
+            hidden_states = patch_embeddings + self.position_embeddings[: patch_embeddings.shape[1]]
+        return patch_embeddings, hidden_states, patch_mask
 
     def _check_shapes(self, past_values: torch.Tensor, past_observed_mask: torch.Tensor | None) -> None:
         if past_values.ndim != 3:
@@ -289,22 +301,123 @@ class TimeMAEEncoder(nn.Module):
     def forward(
         self,
         hidden_states: torch.Tensor,
+        patch_ids: torch.Tensor,
         patch_mask: torch.Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
-    ) -> torch.Tensor:
+    ) -> BaseModelOutput:
         """
         Args:
-            hidden_states (`torch.Tensor` of shape `(batch_size, num_patches, hidden_size)`):
-                patch embeddings with positions; all of them or a subset.
-            patch_mask (`torch.BoolTensor` of shape `(batch_size, num_patches)`, *optional*): False at padding.
+            hidden_states (`torch.Tensor` of shape `(batch_size, n, hidden_size)`):
+                patch embeddings with positions; all patches of a series or a subset.
+            patch_ids (`torch.LongTensor` of shape `(batch_size, n)`): which patches these are; not used here.
+            patch_mask (`torch.BoolTensor` of shape `(batch_size, n)`, *optional*): False at padding.
 
         Returns:
-            hidden states of the same shape, zero at padding.
+            [`~transformers.modeling_outputs.BaseModelOutput`]: `last_hidden_state` of the shape of `hidden_states`,
+            zero at padding.
         """
         attention_mask = create_bidirectional_mask(self.config, hidden_states, patch_mask)
         for layer in self.layers:
             hidden_states = layer(hidden_states, attention_mask, **kwargs)
-        return zero_padding(hidden_states, patch_mask)
+        return BaseModelOutput(last_hidden_state=zero_padding(hidden_states, patch_mask))
+
+
+class TimeMAETextEncoder(nn.Module):
+    """
+    A transformers encoder, that of `config.encoder_config`, in the place of [`TimeMAEEncoder`]: it takes patch
+    embeddings as `inputs_embeds`. Without word embeddings and pooler, which it does not need.
+
+    Raises:
+        ValueError: the model is no encoder that takes `inputs_embeds` and `position_ids`, or has fewer positions than
+            there are patches.
+    """
+
+    def __init__(self, config: TimeMAEConfig):
+        super().__init__()
+        self.config = config
+        encoder_config = config.encoder_config
+        check_text_encoder(encoder_config)
+        self.model = AutoModel.from_config(encoder_config, **without_pooler(encoder_config))
+        self.model.set_input_embeddings(None)
+
+        # RoBERTa and its kin number positions from behind the padding index.
+        positions = getattr(self.model.embeddings, "position_embeddings", None)
+        padding_index = getattr(positions, "padding_idx", None)
+        self.first_position = 0 if padding_index is None else padding_index + 1
+        num_positions = encoder_config.max_position_embeddings - self.first_position
+        if config.num_patches > num_positions:
+            raise ValueError(
+                f"expected at most {num_positions} patches, the positions of the {encoder_config.model_type!r} encoder, "
+                f"got {config.num_patches}: `sequence_length` {config.sequence_length}, "
+                f"`patch_length` {config.patch_length}"
+            )
+        self.projection_in = self.projection_out = None
+        if config.encoder_projection:
+            input_size = getattr(encoder_config, "embedding_size", encoder_config.hidden_size)
+            self.projection_in = nn.Linear(config.hidden_size, input_size)
+            self.projection_out = nn.Linear(encoder_config.hidden_size, config.hidden_size)
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        patch_ids: torch.Tensor,
+        patch_mask: torch.Tensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> BaseModelOutput:
+        """
+        Args:
+            hidden_states (`torch.Tensor` of shape `(batch_size, n, hidden_size)`):
+                patch embeddings without positions; all patches of a series or a subset.
+            patch_ids (`torch.LongTensor` of shape `(batch_size, n)`): which patches these are, their positions.
+            patch_mask (`torch.BoolTensor` of shape `(batch_size, n)`, *optional*): False at padding.
+
+        Returns:
+            [`~transformers.modeling_outputs.BaseModelOutput`]: `last_hidden_state` of the shape of `hidden_states`,
+            zero at padding; `hidden_states` and `attentions` of the encoder on request.
+        """
+        for name in ("output_hidden_states", "output_attentions"):
+            kwargs.setdefault(name, getattr(self.config, name))
+        hidden_states = hidden_states * self.config.encoder_input_scale
+        if self.projection_in is not None:
+            hidden_states = self.projection_in(hidden_states)
+        outputs = self.model(
+            inputs_embeds=hidden_states,
+            attention_mask=patch_mask,
+            position_ids=patch_ids + self.first_position,
+            **kwargs,
+        )
+        last_hidden_state = outputs.last_hidden_state
+        if self.projection_out is not None:
+            last_hidden_state = self.projection_out(last_hidden_state)
+        return BaseModelOutput(
+            last_hidden_state=zero_padding(last_hidden_state, patch_mask),
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+        )
+
+
+def check_text_encoder(encoder_config: PreTrainedConfig) -> None:
+    """
+    Raises:
+        ValueError: the model is no encoder, or none that takes patch embeddings and their positions.
+    """
+    model_type = encoder_config.model_type
+    # What distinguishes an encoder from a decoder by its configuration is that the library has it fill in masks.
+    if model_type not in MODEL_FOR_MASKED_LM_MAPPING_NAMES or encoder_config.is_encoder_decoder:
+        raise ValueError(f"expected an encoder such as BERT, one trained on masked tokens, got {model_type!r}")
+    arguments = inspect.signature(MODEL_MAPPING[type(encoder_config)].forward).parameters
+    missing = [name for name in ("inputs_embeds", "attention_mask", "position_ids") if name not in arguments]
+    if missing:
+        raise ValueError(f"expected an encoder that takes {', '.join(missing)}, got {model_type!r}, which does not")
+
+
+def without_pooler(encoder_config: PreTrainedConfig) -> dict[str, bool]:
+    arguments = inspect.signature(MODEL_MAPPING[type(encoder_config)]).parameters
+    return {"add_pooling_layer": False} if "add_pooling_layer" in arguments else {}
+
+
+def make_encoder(config: TimeMAEConfig) -> TimeMAEEncoder | TimeMAETextEncoder:
+    return TimeMAEEncoder(config) if config.encoder_config is None else TimeMAETextEncoder(config)
 
 
 class TimeMAEDecoder(nn.Module):
@@ -314,6 +427,10 @@ class TimeMAEDecoder(nn.Module):
         super().__init__()
         self.config = config
         self.layers = nn.ModuleList([TimeMAELayer(config) for _ in range(config.decoder_num_hidden_layers)])
+        # With TimeMAE's own encoder both read the table of its embeddings.
+        self.position_embeddings = None
+        if config.encoder_config is not None:
+            self.position_embeddings = nn.Parameter(torch.empty(config.num_patches, config.hidden_size))
 
     def forward(
         self,
@@ -374,6 +491,93 @@ class TimeMAEPreTrainedModel(PreTrainedModel):
     }
     _input_embed_layer = "patch_embeddings"
 
+    def __init__(self, config: TimeMAEConfig):
+        if config.encoder_config is not None:
+            # A transformers encoder records its own hidden states and attentions, and returns them.
+            recorded = {**self._can_record_outputs}
+            self._can_record_outputs = {name: recorded[name] for name in recorded if name == "cross_attentions"}
+        super().__init__(config)
+
+    @classmethod
+    def from_encoder_pretrained(
+        cls,
+        name_or_path: str,
+        *,
+        num_hidden_layers: int | None = None,
+        init: Literal["pretrained", "random", "shuffled"] = "pretrained",
+        freeze: bool = False,
+        encoder_kwargs: dict[str, Any] | None = None,
+        **config,
+    ) -> "TimeMAEPreTrainedModel":
+        r"""
+        A model whose visible encoder is a pretrained transformers encoder: BERT, RoBERTa, DistilBERT, ELECTRA,
+        ModernBERT or another that takes `inputs_embeds`.
+
+        Args:
+            name_or_path (`str`):
+                Hub id, such as `"google/bert_uncased_L-4_H-256_A-4"` or `"bert-base-uncased"`, or directory.
+            num_hidden_layers (`int`, *optional*):
+                Keep so many of the first layers; absent: all.
+            init (`"pretrained"`, `"random"` or `"shuffled"`, defaults to `"pretrained"`):
+                Where the weights come from: the checkpoint; the architecture's own random initialisation; or the
+                checkpoint, with the values of each tensor in random order (same statistics, no knowledge). The last
+                two are the controls of a comparison. Their randomness is torch's: seed it.
+            freeze (`bool`, defaults to False):
+                Whether the encoder keeps its weights; patch embeddings, decoder and head learn.
+            encoder_kwargs (`dict`, *optional*):
+                Passed to `AutoConfig.from_pretrained` and `AutoModel.from_pretrained`: `revision`, `token`, ...
+            config:
+                Arguments of [`TimeMAEConfig`]. `hidden_size` and `num_attention_heads` follow the encoder,
+                `encoder_input_scale` brings patch embeddings of standardised series to the standard deviation of the
+                encoder's word embeddings.
+
+        Raises:
+            ValueError: no model there, no encoder, fewer layers than asked for, fewer positions than patches, weights
+                missing in the checkpoint, or arguments that [`TimeMAEConfig`] refuses.
+
+        Example:
+
+        ```python
+        >>> model = TimeMAEForPreTraining.from_encoder_pretrained(
+        ...     "google/bert_uncased_L-4_H-256_A-4", num_channels=9, sequence_length=128, patch_length=8
+        ... )
+        ```"""
+        if init not in ("pretrained", "random", "shuffled"):
+            raise ValueError(f"expected `init` to be 'pretrained', 'random' or 'shuffled', got {init!r}")
+        encoder_kwargs = encoder_kwargs or {}
+        try:
+            encoder_config = AutoConfig.from_pretrained(name_or_path, **encoder_kwargs)
+        except (OSError, ValueError) as error:
+            raise ValueError(f"expected a transformers encoder in {name_or_path!r}, got none: {error}") from error
+        check_text_encoder(encoder_config)
+        if num_hidden_layers is not None:
+            available = encoder_config.num_hidden_layers
+            if not 1 <= num_hidden_layers <= available:
+                raise ValueError(f"expected `num_hidden_layers` from 1 to {available}, got {num_hidden_layers}")
+            encoder_config.num_hidden_layers = num_hidden_layers
+            if getattr(encoder_config, "layer_types", None) is not None:
+                encoder_config.layer_types = encoder_config.layer_types[:num_hidden_layers]
+
+        std = encoder_config.initializer_range
+        source = None
+        if init != "random":
+            source = load_text_encoder(name_or_path, encoder_config, **encoder_kwargs)
+            std = source.get_input_embeddings().weight.std().item()
+            source.set_input_embeddings(None)
+        # Torch's initialisation of the patch convolution gives standardised series a variance of 1/3.
+        config.setdefault("encoder_input_scale", std * 3**0.5)
+        model = cls(TimeMAEConfig(encoder_config=encoder_config, **config))
+        if source is not None:
+            weights = source.state_dict()
+            if init == "shuffled":
+                weights = {name: shuffle(weight) for name, weight in weights.items()}
+            encoders = [model.base_model.encoder, getattr(model, "target_encoder", None)]
+            for encoder in filter(None, encoders):
+                encoder.model.load_state_dict(weights)
+        if freeze:
+            model.base_model.encoder.model.requires_grad_(False)
+        return model
+
     @torch.no_grad()
     def _init_weights(self, module):
         std = self.config.initializer_range
@@ -387,7 +591,7 @@ class TimeMAEPreTrainedModel(PreTrainedModel):
         elif isinstance(module, nn.LayerNorm):
             init.ones_(module.weight)
             init.zeros_(module.bias)
-        elif isinstance(module, TimeMAEEmbeddings):
+        elif isinstance(module, (TimeMAEEmbeddings, TimeMAEDecoder)) and module.position_embeddings is not None:
             init.normal_(module.position_embeddings, std=1.0 if std is None else std)
         elif isinstance(module, TimeMAEResidual) and module.gate is not None:
             init.constant_(module.gate, self.config.residual_gate_init)
@@ -409,10 +613,41 @@ class TimeMAEPreTrainedModel(PreTrainedModel):
                 f"got {sequence_length}"
             )
         self.config.sequence_length = sequence_length
-        embeddings = self.base_model.embeddings
-        table = embeddings.position_embeddings
-        resized = F.interpolate(table.T[None], self.config.num_patches, mode="linear", align_corners=True)[0].T
-        embeddings.position_embeddings = nn.Parameter(resized.contiguous(), requires_grad=table.requires_grad)
+        for module in self.modules():
+            if isinstance(module, (TimeMAEEmbeddings, TimeMAEDecoder)) and module.position_embeddings is not None:
+                table = module.position_embeddings
+                resized = F.interpolate(table.T[None], self.config.num_patches, mode="linear", align_corners=True)[0].T
+                module.position_embeddings = nn.Parameter(resized.contiguous(), requires_grad=table.requires_grad)
+
+
+def load_text_encoder(name_or_path: str, encoder_config: PreTrainedConfig, **kwargs) -> PreTrainedModel:
+    """
+    The pretrained encoder, of which no weight may be missing; what it has beyond `encoder_config` is left out.
+
+    Raises:
+        ValueError: there are no weights, or some are missing.
+    """
+    try:
+        model, loading = AutoModel.from_pretrained(
+            name_or_path,
+            config=encoder_config,
+            output_loading_info=True,
+            dtype=torch.float32,
+            **without_pooler(encoder_config),
+            **kwargs,
+        )
+    except OSError as error:
+        raise ValueError(f"expected the weights of an encoder in {name_or_path!r}, got none: {error}") from error
+    if loading["missing_keys"]:
+        raise ValueError(
+            f"expected all weights of a {encoder_config.model_type!r} encoder in {name_or_path!r}, "
+            f"got none for {', '.join(sorted(loading['missing_keys']))}"
+        )
+    return model
+
+
+def shuffle(weight: torch.Tensor) -> torch.Tensor:
+    return weight.flatten()[torch.randperm(weight.numel())].view_as(weight)
 
 
 class TimeMAEModel(TimeMAEPreTrainedModel):
@@ -423,7 +658,7 @@ class TimeMAEModel(TimeMAEPreTrainedModel):
     def __init__(self, config: TimeMAEConfig):
         super().__init__(config)
         self.embeddings = TimeMAEEmbeddings(config)
-        self.encoder = TimeMAEEncoder(config)
+        self.encoder = make_encoder(config)
         self.post_init()
 
     @merge_with_config_defaults
@@ -451,13 +686,20 @@ class TimeMAEModel(TimeMAEPreTrainedModel):
             ValueError: wrong shape, type or number of channels, a series that is too long, empty or without an
                 observed value, NaN or infinity that the mask does not declare missing.
         """
-        patch_embeddings, position_embeddings, patch_mask = self.embeddings(past_values, past_observed_mask)
-        last_hidden_state = self.encoder(patch_embeddings + position_embeddings, patch_mask, **kwargs)
+        _, hidden_states, patch_mask = self.embeddings(past_values, past_observed_mask)
+        patch_ids = torch.arange(hidden_states.shape[1], device=hidden_states.device).expand(len(hidden_states), -1)
+        outputs = self.encoder(hidden_states, patch_ids, patch_mask, **kwargs)
+        last_hidden_state = outputs.last_hidden_state
         if patch_mask is None:
             pooler_output = last_hidden_state.mean(1)
         else:
             pooler_output = last_hidden_state.sum(1) / patch_mask.sum(1, keepdim=True).to(last_hidden_state.dtype)
-        return BaseModelOutputWithPooling(last_hidden_state=last_hidden_state, pooler_output=pooler_output)
+        return BaseModelOutputWithPooling(
+            last_hidden_state=last_hidden_state,
+            pooler_output=pooler_output,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+        )
 
 
 class TimeMAEForPreTraining(TimeMAEPreTrainedModel):
@@ -485,7 +727,7 @@ class TimeMAEForPreTraining(TimeMAEPreTrainedModel):
         self.mask_token = nn.Parameter(torch.empty(config.hidden_size))
         self.decoder = TimeMAEDecoder(config)
         self.tokenizer = nn.Linear(config.hidden_size, config.codebook_size)
-        self.target_encoder = TimeMAEEncoder(config).requires_grad_(False).eval()
+        self.target_encoder = make_encoder(config).requires_grad_(False).eval()
         self._encoder_version = None
         _MODELS.add(self)
         self.post_init()
@@ -565,23 +807,27 @@ class TimeMAEForPreTraining(TimeMAEPreTrainedModel):
             self._warn_if_target_stands_still()
 
         # Patches, and which of them are hidden (Sections 3.3.1 and 3.3.2)
-        patch_embeddings, position_embeddings, patch_mask = self.timemae.embeddings(past_values, past_observed_mask)
+        patch_embeddings, hidden_states, patch_mask = self.timemae.embeddings(past_values, past_observed_mask)
         mask, visible_ids, masked_ids, visible_mask, masked_mask = self.random_masking(
             patch_embeddings, patch_mask, masking_noise
         )
-        hidden_states = patch_embeddings + position_embeddings
 
         # Visible encoder, then the decoupled encoder for the masked positions (Sections 3.4.1 and 3.4.2)
-        visible_hidden = self.timemae.encoder(gather_patches(hidden_states, visible_ids), visible_mask, **kwargs)
+        visible = self.timemae.encoder(gather_patches(hidden_states, visible_ids), visible_ids, visible_mask, **kwargs)
+        positions = self.timemae.embeddings.position_embeddings
+        if positions is None:
+            positions = self.decoder.position_embeddings
         predicted_hidden = self.decoder(
-            self.mask_token + position_embeddings[masked_ids], visible_hidden, masked_mask, visible_mask, **kwargs
+            self.mask_token + positions[masked_ids], visible.last_hidden_state, masked_mask, visible_mask, **kwargs
         )
         codeword_logits = zero_padding(self.tokenizer(predicted_hidden), masked_mask)
 
         # Targets: codewords of the masked patches, equations (1) to (4), and the target encoder (Section 3.5.2)
         codewords, codeword_targets = self.tokenize(gather_patches(patch_embeddings, masked_ids), masked_mask)
         with torch.no_grad():
-            target_hidden = self.target_encoder(gather_patches(hidden_states, masked_ids), masked_mask, **kwargs)
+            target_hidden = self.target_encoder(
+                gather_patches(hidden_states, masked_ids), masked_ids, masked_mask, **kwargs
+            ).last_hidden_state
 
         loss = mcc_loss = mrr_loss = None
         if return_loss:
@@ -599,6 +845,8 @@ class TimeMAEForPreTraining(TimeMAEPreTrainedModel):
             predicted_hidden=predicted_hidden,
             target_hidden=target_hidden,
             codebook_perplexity=codebook_perplexity(codewords, self.config.codebook_size),
+            hidden_states=visible.hidden_states,
+            attentions=visible.attentions,
         )
 
     def _check_mask_ratio(self, num_patches: int) -> None:

@@ -54,10 +54,11 @@ def test_pretraining_agrees_with_the_original(converted):
     order = masked_index.argsort()  # ours are in the order of time, the original's in that of its shuffle
     with torch.no_grad():
         output = model(past_values, masking_noise=noise_that_masks(masked_index, 6, 5), output_hidden_states=True)
-        patch_embeddings, position_embeddings, _ = model.timemae.embeddings(past_values)
+        patch_embeddings, hidden_states, _ = model.timemae.embeddings(past_values)
 
     assert_close(patch_embeddings, expected["patch_embeddings"])
-    assert_close(position_embeddings, expected["position_embeddings"])
+    assert_close(model.timemae.embeddings.position_embeddings, expected["position_embeddings"])
+    assert_close(hidden_states, expected["patch_embeddings"] + expected["position_embeddings"])
     assert_close(model.tokenizer(patch_embeddings), expected["tokenizer_logits"])
     assert_close(output.hidden_states[-1], expected["visible_hidden"][:, expected["visible_index"].argsort()])
     assert_close(output.target_hidden, expected["target_hidden"][:, order])
@@ -165,9 +166,9 @@ def test_a_missing_window_is_not_a_window_of_zeros(tiny_config):
     assert not missing.last_hidden_state[:, 1].any()
     assert (missing.pooler_output - zeros.pooler_output).abs().max() > 1e-3
     # It is as if the window did not exist: the others see only each other.
-    patches, positions, _ = model.embeddings(past_values)
-    rest = [0, 2, 3, 4]
-    assert_close(missing.last_hidden_state[:, rest], model.encoder((patches + positions)[:, rest]))
+    _, hidden_states, _ = model.embeddings(past_values)
+    rest = torch.tensor([[0, 2, 3, 4]])
+    assert_close(missing.last_hidden_state[:, rest[0]], model.encoder(hidden_states[:, rest[0]], rest).last_hidden_state)
 
 
 def test_gradients_are_finite_with_padding(tiny_config):
