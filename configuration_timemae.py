@@ -124,9 +124,10 @@ class TimeMAEConfig(PreTrainedConfig):
             ModernBERT, ...), which then is the visible encoder, with its own position embeddings, activation and
             dropout; what the arguments above say of layers holds for the decoupled encoder alone. `None`: TimeMAE's
             own encoder. See [`~TimeMAEPreTrainedModel.from_encoder_pretrained`] for its weights.
-        encoder_input_scale (`float`, defaults to 1.0):
-            Factor on the patch embeddings where they enter `encoder_config`'s model, to bring them to the scale of
-            the word embeddings that it was trained on.
+        encoder_input_scale (`float`, *optional*):
+            Factor on the patch embeddings where they enter `encoder_config`'s model. If not given, the one that brings
+            those of standardised series to the standard deviation of its word embeddings, freshly initialised;
+            [`~TimeMAEPreTrainedModel.load_encoder`] sets it for those that were trained.
         encoder_projection (`bool`, defaults to False):
             Whether linear layers before and after `encoder_config`'s model may bridge between its width and another
             `hidden_size`.
@@ -175,7 +176,7 @@ class TimeMAEConfig(PreTrainedConfig):
     initializer_range: float | None = None
     layer_norm_eps: float = 1e-5
     encoder_config: PreTrainedConfig | dict | None = None
-    encoder_input_scale: float | int = 1.0
+    encoder_input_scale: float | int | None = None
     encoder_projection: bool = False
 
     def __post_init__(self, **kwargs):
@@ -196,9 +197,14 @@ class TimeMAEConfig(PreTrainedConfig):
         super().__post_init__(**kwargs)
         for name, default in (("hidden_size", 64), ("num_hidden_layers", 8), ("num_attention_heads", 4)):
             if getattr(self, name) is None:
-                setattr(self, name, default if self.encoder_config is None else getattr(self.encoder_config, name))
+                setattr(
+                    self, name, default if self.encoder_config is None else getattr(self.encoder_config, name, default)
+                )
         if self.intermediate_size is None:
             self.intermediate_size = 4 * self.hidden_size
+        if self.encoder_input_scale is None and self.encoder_config is not None:
+            # Torch's initialisation of the patch convolution gives standardised series a variance of 1/3.
+            self.encoder_input_scale = getattr(self.encoder_config, "initializer_range", 0.02) * 3**0.5
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs):
@@ -266,6 +272,8 @@ class TimeMAEConfig(PreTrainedConfig):
             raise ValueError(f"expected `momentum` in [0, 1], got {self.momentum}")
         if self.hidden_act not in ACT2FN:
             raise ValueError(f"expected `hidden_act` to be one of {sorted(ACT2FN)}, got {self.hidden_act!r}")
+        if self.encoder_config is not None:
+            self._validate_encoder(self.encoder_config)
         if self.hidden_size % self.num_attention_heads:
             raise ValueError(
                 "expected `hidden_size` to be divisible by `num_attention_heads`, "
@@ -278,16 +286,16 @@ class TimeMAEConfig(PreTrainedConfig):
             )
         if not 0 < self.mask_ratio < 1:
             raise ValueError(f"expected `mask_ratio` in (0, 1), got {self.mask_ratio}")
-        if not (0 < self.encoder_input_scale < math.inf):
+        if self.encoder_input_scale is not None and not (0 < self.encoder_input_scale < math.inf):
             raise ValueError(f"expected a finite `encoder_input_scale` above 0, got {self.encoder_input_scale}")
-        if self.encoder_config is not None:
-            self._validate_encoder(self.encoder_config)
         super().validate_architecture()
 
     def _validate_encoder(self, encoder: PreTrainedConfig) -> None:
         kind = f"{encoder.model_type!r} encoder"
-        if encoder.is_encoder_decoder or getattr(encoder, "is_decoder", False):
-            raise ValueError(f"expected `encoder_config` of an encoder, got {encoder.model_type!r}, which decodes")
+        sizes = ("hidden_size", "num_hidden_layers", "num_attention_heads", "max_position_embeddings")
+        missing = [name for name in sizes if getattr(encoder, name, None) is None]
+        if missing or encoder.is_encoder_decoder:
+            raise ValueError(f"expected `encoder_config` of an encoder such as BERT, got {encoder.model_type!r}")
         if encoder.hidden_size % encoder.num_attention_heads:
             raise ValueError(
                 f"expected the width of the {kind} to be divisible by its heads, "

@@ -347,7 +347,7 @@ class TimeMAETextEncoder(nn.Module):
         num_positions = encoder_config.max_position_embeddings - self.first_position
         if config.num_patches > num_positions:
             raise ValueError(
-                f"expected at most {num_positions} patches, the positions of the {encoder_config.model_type!r} encoder, "
+                f"expected at most {num_positions} patches, as the {encoder_config.model_type!r} encoder has positions, "
                 f"got {config.num_patches}: `sequence_length` {config.sequence_length}, "
                 f"`patch_length` {config.patch_length}"
             )
@@ -402,13 +402,41 @@ def check_text_encoder(encoder_config: PreTrainedConfig) -> None:
         ValueError: the model is no encoder, or none that takes patch embeddings and their positions.
     """
     model_type = encoder_config.model_type
-    # What distinguishes an encoder from a decoder by its configuration is that the library has it fill in masks.
-    if model_type not in MODEL_FOR_MASKED_LM_MAPPING_NAMES or encoder_config.is_encoder_decoder:
+    decodes = encoder_config.is_encoder_decoder or getattr(encoder_config, "is_decoder", False)
+    # What tells an encoder from a decoder is that the library has it fill in masks.
+    if model_type not in MODEL_FOR_MASKED_LM_MAPPING_NAMES or decodes:
         raise ValueError(f"expected an encoder such as BERT, one trained on masked tokens, got {model_type!r}")
+    if any(getattr(encoder_config, name, None) for name in ("relative_attention", "relative_attention_num_buckets")):
+        raise ValueError(
+            "expected an encoder that takes the positions of what it sees, as some patches are hidden, "
+            f"got {model_type!r}, which counts them itself"
+        )
     arguments = inspect.signature(MODEL_MAPPING[type(encoder_config)].forward).parameters
     missing = [name for name in ("inputs_embeds", "attention_mask", "position_ids") if name not in arguments]
     if missing:
         raise ValueError(f"expected an encoder that takes {', '.join(missing)}, got {model_type!r}, which does not")
+
+
+def load_text_encoder_config(name_or_path: str, num_hidden_layers: int | None = None, **kwargs) -> PreTrainedConfig:
+    """
+    The configuration of a pretrained transformers encoder, cut to its first `num_hidden_layers`.
+
+    Raises:
+        ValueError: there is none, it is of no encoder, or it has fewer layers.
+    """
+    try:
+        encoder_config = AutoConfig.from_pretrained(name_or_path, **kwargs)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"expected a transformers encoder in {str(name_or_path)!r}, got none: {error}") from error
+    check_text_encoder(encoder_config)
+    if num_hidden_layers is not None:
+        available = encoder_config.num_hidden_layers
+        if not 1 <= num_hidden_layers <= available:
+            raise ValueError(f"expected `num_hidden_layers` from 1 to {available}, got {num_hidden_layers}")
+        encoder_config.num_hidden_layers = num_hidden_layers
+        if getattr(encoder_config, "layer_types", None) is not None:
+            encoder_config.layer_types = encoder_config.layer_types[:num_hidden_layers]
+    return encoder_config
 
 
 def without_pooler(encoder_config: PreTrainedConfig) -> dict[str, bool]:
@@ -545,38 +573,55 @@ class TimeMAEPreTrainedModel(PreTrainedModel):
         if init not in ("pretrained", "random", "shuffled"):
             raise ValueError(f"expected `init` to be 'pretrained', 'random' or 'shuffled', got {init!r}")
         encoder_kwargs = encoder_kwargs or {}
-        try:
-            encoder_config = AutoConfig.from_pretrained(name_or_path, **encoder_kwargs)
-        except (OSError, ValueError) as error:
-            raise ValueError(f"expected a transformers encoder in {name_or_path!r}, got none: {error}") from error
-        check_text_encoder(encoder_config)
-        if num_hidden_layers is not None:
-            available = encoder_config.num_hidden_layers
-            if not 1 <= num_hidden_layers <= available:
-                raise ValueError(f"expected `num_hidden_layers` from 1 to {available}, got {num_hidden_layers}")
-            encoder_config.num_hidden_layers = num_hidden_layers
-            if getattr(encoder_config, "layer_types", None) is not None:
-                encoder_config.layer_types = encoder_config.layer_types[:num_hidden_layers]
-
-        std = encoder_config.initializer_range
-        source = None
-        if init != "random":
-            source = load_text_encoder(name_or_path, encoder_config, **encoder_kwargs)
-            std = source.get_input_embeddings().weight.std().item()
-            source.set_input_embeddings(None)
-        # Torch's initialisation of the patch convolution gives standardised series a variance of 1/3.
-        config.setdefault("encoder_input_scale", std * 3**0.5)
+        encoder_config = load_text_encoder_config(name_or_path, num_hidden_layers, **encoder_kwargs)
         model = cls(TimeMAEConfig(encoder_config=encoder_config, **config))
-        if source is not None:
-            weights = source.state_dict()
-            if init == "shuffled":
-                weights = {name: shuffle(weight) for name, weight in weights.items()}
-            encoders = [model.base_model.encoder, getattr(model, "target_encoder", None)]
-            for encoder in filter(None, encoders):
-                encoder.model.load_state_dict(weights)
+        if init != "random":
+            model.load_encoder(name_or_path, shuffled=init == "shuffled", **encoder_kwargs)
+            if "encoder_input_scale" in config:
+                model.config.encoder_input_scale = config["encoder_input_scale"]
         if freeze:
             model.base_model.encoder.model.requires_grad_(False)
         return model
+
+    @torch.no_grad()
+    def load_encoder(self, name_or_path: str, shuffled: bool = False, **kwargs) -> None:
+        """
+        Gives the encoder, and the target encoder, the weights of a pretrained transformers encoder, or the values of
+        each of its tensors in random order; `config.encoder_input_scale` brings patch embeddings of standardised
+        series to the standard deviation of its word embeddings. `kwargs` go to `AutoModel.from_pretrained`.
+
+        Raises:
+            ValueError: there are no weights, or some are missing.
+        """
+        encoder_config = self.config.encoder_config
+        try:
+            source, loading = AutoModel.from_pretrained(
+                name_or_path,
+                config=encoder_config,
+                output_loading_info=True,
+                dtype=torch.float32,
+                **without_pooler(encoder_config),
+                **kwargs,
+            )
+        except OSError as error:
+            raise ValueError(
+                f"expected the weights of an encoder in {str(name_or_path)!r}, got none: {error}"
+            ) from error
+        if loading["missing_keys"]:
+            raise ValueError(
+                f"expected all weights of a {encoder_config.model_type!r} encoder in {str(name_or_path)!r}, "
+                f"got none for {', '.join(sorted(loading['missing_keys']))}"
+            )
+        # Torch's initialisation of the patch convolution gives standardised series a variance of 1/3.
+        self.config.encoder_input_scale = source.get_input_embeddings().weight.std().item() * 3**0.5
+        source.set_input_embeddings(None)
+        weights = source.state_dict()
+        if shuffled:
+            weights = {
+                name: value.flatten()[torch.randperm(value.numel())].view_as(value) for name, value in weights.items()
+            }
+        for encoder in filter(None, (self.base_model.encoder, getattr(self, "target_encoder", None))):
+            encoder.model.load_state_dict(weights)
 
     @torch.no_grad()
     def _init_weights(self, module):
@@ -618,36 +663,6 @@ class TimeMAEPreTrainedModel(PreTrainedModel):
                 table = module.position_embeddings
                 resized = F.interpolate(table.T[None], self.config.num_patches, mode="linear", align_corners=True)[0].T
                 module.position_embeddings = nn.Parameter(resized.contiguous(), requires_grad=table.requires_grad)
-
-
-def load_text_encoder(name_or_path: str, encoder_config: PreTrainedConfig, **kwargs) -> PreTrainedModel:
-    """
-    The pretrained encoder, of which no weight may be missing; what it has beyond `encoder_config` is left out.
-
-    Raises:
-        ValueError: there are no weights, or some are missing.
-    """
-    try:
-        model, loading = AutoModel.from_pretrained(
-            name_or_path,
-            config=encoder_config,
-            output_loading_info=True,
-            dtype=torch.float32,
-            **without_pooler(encoder_config),
-            **kwargs,
-        )
-    except OSError as error:
-        raise ValueError(f"expected the weights of an encoder in {name_or_path!r}, got none: {error}") from error
-    if loading["missing_keys"]:
-        raise ValueError(
-            f"expected all weights of a {encoder_config.model_type!r} encoder in {name_or_path!r}, "
-            f"got none for {', '.join(sorted(loading['missing_keys']))}"
-        )
-    return model
-
-
-def shuffle(weight: torch.Tensor) -> torch.Tensor:
-    return weight.flatten()[torch.randperm(weight.numel())].view_as(weight)
 
 
 class TimeMAEModel(TimeMAEPreTrainedModel):

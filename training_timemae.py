@@ -33,7 +33,7 @@ from configuration_timemae import TimeMAEConfig
 from data_timemae import channel_statistics, load_time_series
 from feature_extraction_timemae import NORMALIZATIONS, TimeMAEFeatureExtractor
 from model_card_timemae import make_model_card
-from modeling_timemae import TimeMAEForPreTrainingOutput, TimeMAEPreTrainedModel
+from modeling_timemae import TimeMAEForPreTrainingOutput, TimeMAEPreTrainedModel, load_text_encoder_config
 
 
 logger = logging.getLogger(__name__)
@@ -80,12 +80,50 @@ class DataArguments:
     )
 
 
+@dataclass
+class StartArguments:
+    """What the weights of a model start from."""
+
+    model_name_or_path: str | None = field(
+        default=None, metadata={"help": "Start from this saved model instead of from scratch."}
+    )
+    config_name: str | None = field(
+        default=None, metadata={"help": "Start from scratch with this saved configuration."}
+    )
+    encoder_name_or_path: str | None = field(
+        default=None,
+        metadata={
+            "help": "Take a pretrained transformers encoder, such as BERT, for the visible encoder; "
+            "`num_hidden_layers` keeps its first layers."
+        },
+    )
+    encoder_init: Literal["pretrained", "random", "shuffled"] = field(
+        default="pretrained",
+        metadata={"help": "Weights of that encoder: its own, those of a new one, or its own in random order."},
+    )
+    interpolate_positions: bool = field(
+        default=False,
+        metadata={
+            "help": "Where series have another length than those of the saved model, interpolate its position table "
+            "instead of starting it anew."
+        },
+    )
+
+    def __post_init__(self):
+        sources = ("model_name_or_path", "config_name", "encoder_name_or_path")
+        given = [f"--{name}" for name in sources if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueError(
+                f"expected one of {', '.join(f'--{name}' for name in sources)}, got {' and '.join(given)}"
+            )
+
+
 def _model_arguments() -> type:
-    """One optional command-line argument for each field that `TimeMAEConfig` declares itself."""
+    """[`StartArguments`] and one optional argument for each field that `TimeMAEConfig` declares itself."""
     declared = TimeMAEConfig.__annotations__
     fields = []
     for config_field in dataclasses.fields(TimeMAEConfig):
-        if config_field.name in declared:
+        if config_field.name in declared and config_field.name != "encoder_config":
             kind = config_field.type
             if float in getattr(kind, "__args__", ()):
                 kind = float
@@ -93,34 +131,7 @@ def _model_arguments() -> type:
                 kind = int
             help_text = f"Overrides `TimeMAEConfig.{config_field.name}`."
             fields.append((config_field.name, kind | None, field(default=None, metadata={"help": help_text})))
-    fields.append(
-        (
-            "model_name_or_path",
-            str | None,
-            field(default=None, metadata={"help": "Start from this saved model instead of from scratch."}),
-        )
-    )
-    fields.append(
-        (
-            "config_name",
-            str | None,
-            field(default=None, metadata={"help": "Start from scratch with this saved configuration."}),
-        )
-    )
-    fields.append(
-        (
-            "interpolate_positions",
-            bool,
-            field(
-                default=False,
-                metadata={
-                    "help": "Where series have another length than those of the saved model, interpolate its "
-                    "position table instead of starting it anew."
-                },
-            ),
-        )
-    )
-    return dataclasses.make_dataclass("ModelArguments", fields)
+    return dataclasses.make_dataclass("ModelArguments", fields, bases=(StartArguments,))
 
 
 ModelArguments = _model_arguments()
@@ -139,6 +150,9 @@ class RunArguments(TrainingArguments):
     eval_strategy: str = "epoch"
     save_strategy: str = "epoch"
     save_total_limit: int | None = 2
+    encoder_learning_rate: float | None = field(
+        default=None, metadata={"help": "Of the visible encoder; absent: --learning_rate. Pretrained ones want less."}
+    )
     # Without a GPU, pinned memory only brings a warning.
     dataloader_pin_memory: bool = torch.cuda.is_available()
 
@@ -256,13 +270,16 @@ def make_config(arguments: Any, dataset: Splits, **settings) -> TimeMAEConfig:
     overrides = {
         name: value
         for name, value in vars(arguments).items()
-        if value is not None and name not in ("model_name_or_path", "config_name", "interpolate_positions")
+        if value is not None and name not in StartArguments.__dataclass_fields__
     }
     num_channels = count_channels(dataset)
     settings = {"num_channels": num_channels, **settings, **overrides}
     longest = longest_series(dataset)
     saved = arguments.model_name_or_path or arguments.config_name
     if saved is None:
+        if arguments.encoder_name_or_path is not None:
+            layers = settings.pop("num_hidden_layers", None)
+            settings["encoder_config"] = load_text_encoder_config(arguments.encoder_name_or_path, layers)
         config = TimeMAEConfig(**{"sequence_length": longest, **settings})
     else:
         config = TimeMAEConfig.from_pretrained(saved, **settings)
@@ -291,17 +308,21 @@ def check_masking(dataset: Splits, config: TimeMAEConfig) -> None:
 
 
 def make_model(
-    model_class: type[TimeMAEPreTrainedModel],
-    config: TimeMAEConfig,
-    model_name_or_path: str | None = None,
-    interpolate_positions: bool = False,
+    model_class: type[TimeMAEPreTrainedModel], config: TimeMAEConfig, arguments: StartArguments
 ) -> TimeMAEPreTrainedModel:
     """
-    A model from scratch, or from a saved one; then it logs which weights start anew. `interpolate_positions` takes
-    over the position table of the saved model also where `config` has another `sequence_length`.
+    A model from scratch, with a pretrained transformers encoder, or from a saved model; then it logs which weights
+    start anew. `interpolate_positions` takes over the position table of the saved model also where `config` has
+    another `sequence_length`.
     """
+    model_name_or_path, interpolate_positions = arguments.model_name_or_path, arguments.interpolate_positions
     if model_name_or_path is None:
-        return model_class(config)
+        model = model_class(config)
+        if arguments.encoder_name_or_path is not None and arguments.encoder_init != "random":
+            scale = getattr(arguments, "encoder_input_scale", None)
+            model.load_encoder(arguments.encoder_name_or_path, shuffled=arguments.encoder_init == "shuffled")
+            config.encoder_input_scale = scale or config.encoder_input_scale
+        return model
     sequence_length = config.sequence_length
     if interpolate_positions:
         config = copy.deepcopy(config)
@@ -357,7 +378,23 @@ def with_fixed_masks(
 
 
 class TimeMAETrainer(Trainer):
-    """`Trainer` whose model card, that of `push_to_hub` included, is written by [`make_model_card`]."""
+    """
+    `Trainer` that follows the `encoder_learning_rate` of [`RunArguments`], and whose model card, that of `push_to_hub`
+    included, is written by [`make_model_card`].
+    """
+
+    def create_optimizer(self, *args):
+        """Makes the optimizer; the visible encoder gets groups of its own where it has a learning rate of its own."""
+        optimizer = super().create_optimizer(*args)
+        rate = getattr(self.args, "encoder_learning_rate", None)
+        if rate is not None:
+            encoder = set(self.model.base_model.encoder.parameters())
+            for group in list(optimizer.param_groups):
+                own = [parameter for parameter in group["params"] if parameter in encoder]
+                group["params"] = [parameter for parameter in group["params"] if parameter not in encoder]
+                if own:
+                    optimizer.add_param_group({**group, "params": own, "lr": rate})
+        return optimizer
 
     def create_model_card(self, *args, data_license: str | None = None, metrics: dict | None = None, **kwargs):
         """
@@ -544,7 +581,7 @@ def extract_features(
     dataset: datasets.Dataset,
     feature_extractor: TimeMAEFeatureExtractor,
     batch_size: int = 256,
-    description: str = "features",
+    progress: bool = True,
 ) -> np.ndarray:
     """Mean-pooled representations of the frozen visible encoder, float32 of shape `(len(dataset), hidden_size)`."""
     encoder = model.base_model.eval()
@@ -552,7 +589,7 @@ def extract_features(
     loader = torch.utils.data.DataLoader(dataset.select_columns("past_values"), batch_size, collate_fn=collator)
     features = [
         encoder(**{name: tensor.to(model.device) for name, tensor in batch.items()}).pooler_output.float().cpu()
-        for batch in tqdm(loader, desc=description, leave=False)
+        for batch in tqdm(loader, desc="features", leave=False, disable=not progress)
     ]
     return torch.cat(features).numpy()
 

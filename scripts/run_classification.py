@@ -69,12 +69,7 @@ def main() -> None:
     feature_extractor.sequence_length = config.sequence_length
 
     set_seed(training_arguments.seed)
-    model = make_model(
-        TimeMAEForTimeSeriesClassification,
-        config,
-        model_arguments.model_name_or_path,
-        model_arguments.interpolate_positions,
-    )
+    model = make_model(TimeMAEForTimeSeriesClassification, config, model_arguments)
     splits = {name: dataset[name] for name in ("train", "validation") if name in dataset}
     if arguments.freeze_encoder:
         model.freeze_encoder()

@@ -53,7 +53,7 @@ def main() -> None:
     feature_extractor = make_feature_extractor(dataset, data_arguments.normalization, saved)
     config = make_config(model_arguments, dataset)
     set_seed(arguments.seed)
-    model = make_model(TimeMAEModel, config, model_arguments.model_name_or_path, model_arguments.interpolate_positions)
+    model = make_model(TimeMAEModel, config, model_arguments)
 
     names = ["train", "validation", "test"] if arguments.evaluate_on_test else ["train", "validation"]
     splits = {name: dataset[name] for name in names if name in dataset}

@@ -48,9 +48,7 @@ def main() -> None:
     feature_extractor.sequence_length = config.sequence_length
 
     set_seed(training_arguments.seed)
-    model = make_model(
-        TimeMAEForPreTraining, config, model_arguments.model_name_or_path, model_arguments.interpolate_positions
-    )
+    model = make_model(TimeMAEForPreTraining, config, model_arguments)
     if "validation" not in dataset:
         training_arguments.eval_strategy = "no"
     trainer = PreTrainingTrainer(

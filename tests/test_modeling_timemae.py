@@ -168,7 +168,9 @@ def test_a_missing_window_is_not_a_window_of_zeros(tiny_config):
     # It is as if the window did not exist: the others see only each other.
     _, hidden_states, _ = model.embeddings(past_values)
     rest = torch.tensor([[0, 2, 3, 4]])
-    assert_close(missing.last_hidden_state[:, rest[0]], model.encoder(hidden_states[:, rest[0]], rest).last_hidden_state)
+    assert_close(
+        missing.last_hidden_state[:, rest[0]], model.encoder(hidden_states[:, rest[0]], rest).last_hidden_state
+    )
 
 
 def test_gradients_are_finite_with_padding(tiny_config):

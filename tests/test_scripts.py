@@ -8,6 +8,7 @@ import pytest
 import torch
 from conftest import FIXTURES, ROOT
 from safetensors.torch import load_file
+from transformers import BertConfig, BertModel
 
 from timemae import TimeMAEFeatureExtractor, TimeMAEForPreTraining, TimeMAEForTimeSeriesClassification
 
@@ -228,3 +229,96 @@ def test_benchmarks_run(run_script, tmp_path, monkeypatch):
     metrics = read_results(tmp_path / "data")["metrics"]
     assert 0 < metrics["read_share_of_step"] < 1
     assert metrics["memory_mb"]["1000"].keys() == {"on disk", "random", "stream"}
+
+
+@pytest.fixture
+def tiny_bert(tmp_path):
+    config = BertConfig(
+        vocab_size=50,
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=32,
+        max_position_embeddings=32,
+    )
+    BertModel(config).save_pretrained(tmp_path / "bert")
+    return tmp_path / "bert"
+
+
+def test_a_pretrained_encoder_through_the_scripts(run_script, tiny_bert, tmp_path):
+    size = {"patch_length": 3, "num_hidden_layers": 1, "decoder_num_hidden_layers": 1, "codebook_size": 8}
+    run_script(
+        "run_pretraining.py",
+        *flags(dataset="JapaneseVowels", output_dir="pretrained", encoder_name_or_path=tiny_bert, max_steps=1, **size),
+        *flags(learning_rate=0.0, encoder_learning_rate=0.0, weight_decay=0.0),
+    )
+    weights = load_file(tmp_path / "pretrained" / "model.safetensors")
+    source = load_file(tiny_bert / "model.safetensors")
+    key = "encoder.layer.0.attention.self.query.weight"
+    assert weights[f"timemae.encoder.model.{key}"].equal(source[key])
+    assert not [name for name in weights if "layer.1" in name]
+    start = flags(dataset="JapaneseVowels", model_name_or_path="pretrained")
+    run_script("run_linear_probe.py", *start, *flags(output_dir="probe"))
+    run_script("run_classification.py", *start, *flags(output_dir="classifier", max_steps=2))
+    assert 0 <= read_results(tmp_path / "classifier")["metrics"]["test_accuracy"] <= 1
+    with pytest.raises(ValueError, match="expected one of .* got --model_name_or_path and --encoder_name_or_path"):
+        run_script("run_linear_probe.py", *start, *flags(output_dir="probe2", encoder_name_or_path=tiny_bert))
+
+
+def test_encoders_are_compared_and_no_finished_run_is_lost(run_script, tiny_bert, tmp_path, capsys):
+    command = [
+        *("compare_encoders.py", "--encoders", "scratch", f"bert:{tiny_bert}", f"bert-shuffled:{tiny_bert}"),
+        *("--seeds", 0, 1, "--fractions", 0.5, 1.0, "--encoder_learning_rates", 1e-4, 1e-3),
+        *flags(dataset="JapaneseVowels", output_dir="encoders", max_steps=2, fine_tuning_steps=2, patch_length=3),
+        *flags(decoder_num_hidden_layers=1, config='{"codebook_size": 8}'),
+    ]
+    run_script(*command)
+    results = read_results(tmp_path / "encoders")["metrics"]
+    assert list(results["encoders"]) == ["scratch", "bert", "bert-shuffled"]
+    for result in results["encoders"].values():
+        assert result["encoder_learning_rate"] in (1e-4, 1e-3)
+        for modes in result["test_accuracy"].values():
+            assert all(len(scores) == 2 and 0 <= min(scores) <= max(scores) <= 1 for scores in modes.values())
+    assert len(results["paired_tests"]) == 3 * 3 * 2
+    assert {"report.md", "curves.png", "labels.png"} <= {path.name for path in (tmp_path / "encoders").iterdir()}
+
+    # A run that was lost is made again and gives the same; the others are not.
+    (tmp_path / "encoders" / "bert" / "seed-1" / "untouched.json").unlink()
+    capsys.readouterr()
+    run_script(*command)
+    printed = capsys.readouterr().out
+    assert "bert/seed-1/untouched.json" in printed and "pretraining.json" not in printed
+    assert read_results(tmp_path / "encoders")["metrics"] == results
+    with pytest.raises(ValueError, match="expected the settings of the comparison in encoders, got another max_steps"):
+        run_script(*command[:-4], *flags(decoder_num_hidden_layers=1, config='{"codebook_size": 8}', max_steps=3))
+
+
+def test_encoders_in_the_same_time(run_script, tiny_bert, tmp_path):
+    run_script(
+        *("compare_encoders.py", "--encoders", f"bert:{tiny_bert}", "--seeds", 0, "--fractions", 1.0),
+        *("--encoder_learning_rates", 1e-3),
+        *flags(dataset="JapaneseVowels", output_dir="encoders", max_minutes=0.02, fine_tuning_steps=1, patch_length=3),
+        *flags(decoder_num_hidden_layers=1),
+    )
+    bert = read_results(tmp_path / "encoders")["metrics"]["encoders"]["bert"]
+    assert bert["steps"][0] > 1
+
+
+@pytest.mark.parametrize(
+    ("encoders", "message"),
+    [
+        (["scratch"], "expected at least one pretrained encoder"),
+        (["bert"], "expected an encoder as `scratch`, `NAME:PATH`.* got 'bert'"),
+        (["scratch", "bert:nowhere"], "expected a transformers encoder in 'nowhere'"),
+        (["bert:{bert}", "bert:{bert}"], "expected encoders of different names"),
+    ],
+)
+def test_a_comparison_refuses_what_it_cannot_compare(run_script, tiny_bert, tmp_path, encoders, message):
+    specs = [spec.format(bert=tiny_bert) for spec in encoders]
+    with pytest.raises(ValueError, match=message):
+        run_script(
+            "compare_encoders.py",
+            *("--encoders", *specs),
+            *flags(dataset="JapaneseVowels", output_dir="encoders", max_steps=1),
+        )
+    assert not (tmp_path / "encoders").exists()

@@ -15,6 +15,7 @@ from timemae import TimeMAEFeatureExtractor, TimeMAEForPreTraining, TimeMAEForTi
 from training_timemae import (
     CodewordMetrics,
     FineTuningArguments,
+    ModelArguments,
     PreTrainingArguments,
     PreTrainingTrainer,
     TimeMAEDataCollator,
@@ -284,12 +285,30 @@ def test_a_saved_model_for_longer_series(vowels_config, tmp_path, interpolate, c
     saved.save_pretrained(tmp_path)
     config = copy.deepcopy(vowels_config)
     config.sequence_length = 57  # 19 patches in the place of 10: every second row is one of before
-    model = make_model(TimeMAEModel, config, str(tmp_path), interpolate)
+    model = make_model(
+        TimeMAEModel, config, ModelArguments(model_name_or_path=str(tmp_path), interpolate_positions=interpolate)
+    )
     table = saved.timemae.embeddings.position_embeddings
     assert model.embeddings.position_embeddings.shape == (19, 16)
     assert torch.allclose(model.embeddings.position_embeddings[::2], table, atol=1e-5) == interpolate
     assert ("Position table interpolated from 29 to 57 steps" in caplog.text) == interpolate
     assert config.sequence_length == model.config.sequence_length == 57
+
+
+def test_the_encoder_may_have_its_own_learning_rate(vowels_config, tmp_path):
+    model = TimeMAEForPreTraining(vowels_config)
+    arguments = PreTrainingArguments(
+        output_dir=str(tmp_path), learning_rate=0.1, encoder_learning_rate=0.01, eval_strategy="no"
+    )
+    optimizer = PreTrainingTrainer(model=model, args=arguments).create_optimizer()
+    rates = {id(parameter): group["lr"] for group in optimizer.param_groups for parameter in group["params"]}
+    decays = {
+        id(parameter): group["weight_decay"] for group in optimizer.param_groups for parameter in group["params"]
+    }
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            assert rates[id(parameter)] == (0.01 if name.startswith("timemae.encoder.") else 0.1), name
+            assert (decays[id(parameter)] > 0) == (parameter.ndim > 1 and "norm" not in name), name
 
 
 # --- Evaluation ---

@@ -1,0 +1,330 @@
+#!/usr/bin/env python
+"""
+Why a pretrained encoder failed as TimeMAE's visible encoder: repeats the failing setting, and changes one thing at a
+time.
+
+    python scripts/diagnose_encoder.py --encoder PATH_OR_HUB_ID --dataset har.npz --output_dir outputs/diagnosis
+
+The failing setting is the one of the original code with its encoder swapped for BERT: a constant rate of 1e-3, no
+warm-up, no clipping, codeword labels with Gumbel noise, one mask a batch, raw series, the positions of TimeMAE before
+those of BERT, which counts the visible patches from zero. Each variant of VARIANTS changes that in one point.
+
+Leaves a folder a variant with the curves (results.json), all of them in results.json, and diagnosis.png. Validation
+series alone are probed. The same command again takes up where it stopped: no finished variant runs twice.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from sklearn.metrics import accuracy_score
+from transformers import TrainerCallback, set_seed
+
+from configuration_timemae import TimeMAEConfig
+from data_timemae import load_time_series
+from modeling_timemae import TimeMAEForPreTraining
+from training_timemae import (
+    PreTrainingArguments,
+    PreTrainingTrainer,
+    TimeMAEDataCollator,
+    count_channels,
+    extract_features,
+    fit_linear_probe,
+    longest_series,
+    make_feature_extractor,
+    prepare_output_dir,
+    write_results,
+)
+
+
+FAILURE = {
+    "init": "pretrained",
+    "layers": None,
+    "positions": "both",
+    "input_scale": 1.0,
+    "gate": None,
+    "freeze": 0.0,
+    "normalization": "none",
+    "encoder_dropout": None,
+    "learning_rate": 1e-3,
+    "encoder_rate": 1.0,
+    "layer_decay": 1.0,
+    "schedule": "constant",
+    "warmup": 0.0,
+    "clipping": 0.0,
+    "model": {"mask_scope": "batch", "residual_gate_init": 1e-8},
+}
+# What each variant changes in FAILURE; `model` holds arguments of TimeMAEConfig.
+VARIANTS: dict[str, dict[str, Any]] = {
+    "failing setting": {},
+    "random weights": {"init": "random"},
+    "shuffled weights": {"init": "shuffled"},
+    "warm-up and cosine": {"schedule": "cosine", "warmup": 0.1},
+    "rate 1e-4": {"learning_rate": 1e-4},
+    "clipping": {"clipping": 1.0},
+    "gates from 0.05": {"gate": 0.05},
+    "input scale of word embeddings": {"input_scale": None},
+    "positions once": {"positions": "own"},
+    "no dropout": {"encoder_dropout": 0.0, "model": {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}},
+    "momentum 0.999": {"model": {"momentum": 0.999}},
+    "two layers": {"layers": 2},
+    "layer-wise rates": {"layer_decay": 0.5},
+    "encoder at a tenth of the rate": {"encoder_rate": 0.1},
+    "frozen for a third": {"freeze": 0.33},
+    "frozen": {"freeze": 1.0},
+    "standardised series": {"normalization": "channel"},
+    "one mask a series": {"model": {"mask_scope": "sample"}},
+    "labels without noise": {"model": {"gumbel_noise_scale": 0.0}},
+    "MRR alone": {"model": {"mcc_loss_weight": 0.0}},
+    "MCC alone": {"model": {"mrr_loss_weight": 0.0}},
+    "TimeMAE's own encoder": {"init": None},
+}
+
+
+def make_settings(variant: str) -> dict[str, Any]:
+    changes = VARIANTS[variant]
+    return {**FAILURE, **changes, "model": {**FAILURE["model"], **changes.get("model", {})}}
+
+
+def make_model(settings: dict[str, Any], encoder: str, layers: int | None, **config) -> TimeMAEForPreTraining:
+    """The model of a variant, `layers` the number of encoder layers where the variant does not say."""
+    config = {**settings["model"], **config}
+    layers = settings["layers"] or layers
+    if settings["init"] is None:
+        width = TimeMAEForPreTraining.from_encoder_pretrained(encoder, init="random", num_hidden_layers=1, **config)
+        return TimeMAEForPreTraining(
+            TimeMAEConfig(
+                hidden_size=width.config.hidden_size,
+                num_attention_heads=width.config.num_attention_heads,
+                num_hidden_layers=layers or 6,
+                **config,
+            )
+        )
+    if settings["input_scale"] is not None:
+        config["encoder_input_scale"] = settings["input_scale"]
+    model = TimeMAEForPreTraining.from_encoder_pretrained(
+        encoder, num_hidden_layers=layers, init=settings["init"], **config
+    )
+    encoders = [model.timemae.encoder.model, model.target_encoder.model]
+    if settings["encoder_dropout"] is not None:
+        for module in encoders[0].modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = settings["encoder_dropout"]
+    if settings["positions"] == "both":
+        table = torch.nn.Parameter(torch.randn(model.config.num_patches, encoders[0].config.hidden_size))
+        model.timemae.embeddings.register_parameter("seed_positions", table)
+        for module in encoders:
+            module.register_forward_pre_hook(
+                lambda _, args, kwargs: add_positions(table, args, kwargs), with_kwargs=True
+            )
+    if settings["gate"] is not None:
+        for module in encoders:
+            for layer in module.encoder.layer:
+                layer.register_parameter("gate", torch.nn.Parameter(torch.tensor([settings["gate"]])))
+                layer.register_forward_hook(lambda layer, args, output: args[0] + layer.gate * (output - args[0]))
+        encoders[1].requires_grad_(False)
+    return model
+
+
+def add_positions(table: torch.Tensor, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+    """As in the failing setting: positions before the encoder's own, which count what is visible from zero."""
+    position_ids, embeddings = kwargs["position_ids"], kwargs["inputs_embeds"]
+    count = torch.arange(position_ids.shape[1], device=position_ids.device).expand_as(position_ids)
+    return args, {**kwargs, "inputs_embeds": embeddings + table[position_ids], "position_ids": count}
+
+
+def parameter_groups(model: TimeMAEForPreTraining, settings: dict[str, Any]) -> list[dict[str, Any]]:
+    """Groups with the rates of the variant: those of the encoder fall by `layer_decay` from its last layer down."""
+    layers = model.config.num_hidden_layers
+    groups: dict[float, list] = {}
+    for name, parameter in model.named_parameters():
+        rate = settings["learning_rate"]
+        if name.startswith("timemae.encoder."):
+            numbers = [int(part) for part in name.split(".") if part.isdigit()]
+            depth = layers - 1 - numbers[0] if numbers else layers
+            rate *= settings["encoder_rate"] * settings["layer_decay"] ** depth
+        if not name.startswith("target_encoder."):
+            groups.setdefault(rate, []).append(parameter)
+    return [{"params": parameters, "lr": rate} for rate, parameters in groups.items()]
+
+
+class Diagnosis(TrainerCallback):
+    """Every `every` steps: probe accuracy on validation, spread of the representations, gradient norms by part."""
+
+    def __init__(self, splits, extractor, every: int, thaw: int):
+        self.splits, self.extractor, self.every, self.thaw = splits, extractor, every, thaw
+        self.curve: list[dict[str, Any]] = []
+        self.gradients: dict[str, float] = {}
+
+    def on_train_begin(self, args, state, control, model=None, **kwargs):
+        self.measure(0, model)
+
+    def on_step_begin(self, args, state, control, model=None, **kwargs):
+        if self.thaw:
+            model.timemae.encoder.requires_grad_(state.global_step >= self.thaw)
+
+    def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
+        if (state.global_step + 1) % self.every == 0:
+            squares: dict[str, float] = {}
+            for name, parameter in model.named_parameters():
+                if parameter.grad is not None:
+                    squares[part(name)] = squares.get(part(name), 0.0) + parameter.grad.square().sum().item()
+            self.gradients = {name: square**0.5 for name, square in squares.items()}
+
+    def on_log(self, args, state, control, logs=None, model=None, **kwargs):
+        if "mcc_loss" in logs:
+            self.measure(state.global_step, model, logs)
+
+    def measure(self, step: int, model: TimeMAEForPreTraining, logs: dict[str, float] | None = None) -> None:
+        training = model.training
+        features = {
+            name: extract_features(model, split, self.extractor, progress=False) for name, split in self.splits.items()
+        }
+        labels = {name: np.array(split["labels"][:]) for name, split in self.splits.items()}
+        probe = fit_linear_probe(features["train"], labels["train"])
+        names = ("loss", "mcc_loss", "mrr_loss", "hits@1", "codebook_perplexity", "codebook_usage")
+        entry = {
+            "step": step,
+            "probe_accuracy": accuracy_score(labels["validation"], probe.predict(features["validation"])),
+            "spread": float(features["validation"].std(0).mean()),
+            **{name: logs[name] for name in names if logs and name in logs},
+            "gradient_norms": self.gradients,
+        }
+        self.curve.append(entry)
+        print({name: round(value, 4) for name, value in entry.items() if isinstance(value, (int, float))}, flush=True)
+        model.train(training)
+
+
+def part(name: str) -> str:
+    """The part of the network that a parameter belongs to; the encoder's layers one by one."""
+    if name.startswith("timemae.encoder."):
+        numbers = [piece for piece in name.split(".") if piece.isdigit()]
+        return f"encoder layer {numbers[0]}" if numbers else "encoder embeddings"
+    return {"timemae": "patch embeddings", "mask_token": "decoder"}.get(name.split(".")[0], name.split(".")[0])
+
+
+def run(variant: str, arguments: argparse.Namespace, output: Path) -> list[dict[str, Any]]:
+    """Trains one variant, unless it has finished before, and returns its curve."""
+    results = output / "results.json"
+    if results.is_file():
+        return json.loads(results.read_text())["metrics"]["curve"]
+    started, settings = time.time(), make_settings(variant)
+    print(f"\n{variant}", flush=True)
+    dataset = load_time_series(arguments.dataset)
+    extractor = make_feature_extractor(dataset, settings["normalization"])
+    longest = longest_series(dataset)
+    set_seed(arguments.seed)
+    model = make_model(
+        settings,
+        arguments.encoder,
+        arguments.num_hidden_layers,
+        num_channels=count_channels(dataset),
+        sequence_length=longest,
+        patch_length=arguments.patch_length,
+        decoder_num_hidden_layers=arguments.decoder_num_hidden_layers,
+    )
+    probed = {name: dataset[name].shuffle(seed=0) for name in ("train", "validation")}
+    probed = {name: split.select(range(min(len(split), arguments.probe_series))) for name, split in probed.items()}
+    diagnosis = Diagnosis(probed, extractor, arguments.every, round(settings["freeze"] * arguments.max_steps))
+    trainer = PreTrainingTrainer(
+        model=model,
+        args=PreTrainingArguments(
+            output_dir=str(output),
+            max_steps=arguments.max_steps,
+            per_device_train_batch_size=arguments.batch_size,
+            learning_rate=settings["learning_rate"],
+            lr_scheduler_type=settings["schedule"],
+            warmup_steps=settings["warmup"],
+            max_grad_norm=settings["clipping"],
+            logging_strategy="steps",
+            logging_steps=arguments.every,
+            eval_strategy="no",
+            save_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+            seed=arguments.seed,
+        ),
+        train_dataset=dataset["train"],
+        data_collator=TimeMAEDataCollator(extractor),
+        optimizers=(torch.optim.AdamW(parameter_groups(model, settings), fused=True), None),
+        callbacks=[diagnosis],
+    )
+    trainer.train()
+    write_results(output, {"curve": diagnosis.curve}, {**vars(arguments), **settings, "variant": variant}, started)
+    return diagnosis.curve
+
+
+def plot(curves: dict[str, list[dict[str, Any]]], picture: Path) -> None:
+    panels = {
+        "probe_accuracy": "linear probe, validation accuracy",
+        "spread": "spread of the representations",
+        "mcc_loss": "codeword classification (nats)",
+        "mrr_loss": "representation regression",
+        "codebook_perplexity": "codebook perplexity",
+        "gradient": "gradient norm of the last encoder layer",
+    }
+    figure, axes = plt.subplots(2, 3, figsize=(15, 8), layout="constrained", sharex=True)
+    colors = plt.get_cmap("tab20")
+    for index, (variant, curve) in enumerate(curves.items()):
+        for axis, (metric, title) in zip(axes.flat, panels.items(), strict=True):
+            if metric == "gradient":
+                layers = [name for name in curve[-1]["gradient_norms"] if name.startswith("encoder layer")]
+                last = max(layers, key=lambda name: int(name.split()[-1]), default=None)
+                points = [(entry["step"], entry["gradient_norms"].get(last)) for entry in curve]
+            else:
+                points = [(entry["step"], entry.get(metric)) for entry in curve]
+            points = [point for point in points if point[1] is not None]
+            if points:
+                style = (
+                    {"color": "black", "linewidth": 3}
+                    if variant == "failing setting"
+                    else {"color": colors(index % 20)}
+                )
+                axis.plot(*zip(*points, strict=True), label=variant, **style)
+            axis.set_title(title)
+            axis.grid(alpha=0.3)
+    for axis in (axes[0, 1], axes[1, 0], axes[1, 2]):
+        axis.set_yscale("log")
+    for axis in axes[1]:
+        axis.set_xlabel("step")
+    untouched = curves.get("failing setting", [None])[0]
+    if untouched is not None:
+        axes[0, 0].axhline(untouched["probe_accuracy"], color="black", linestyle=":", label="untouched encoder")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right upper", fontsize=9)
+    figure.savefig(picture, dpi=110)
+    plt.close(figure)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--encoder", required=True, help="directory or Hub id of a pretrained encoder")
+    parser.add_argument("--dataset", required=True)
+    parser.add_argument("--output_dir", type=Path, required=True)
+    parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS), metavar="VARIANT")
+    parser.add_argument("--max_steps", type=int, default=300)
+    parser.add_argument("--every", type=int, default=50, help="steps from one measurement to the next")
+    parser.add_argument("--num_hidden_layers", type=int, help="first layers of the encoder; absent: all")
+    parser.add_argument("--decoder_num_hidden_layers", type=int, default=4)
+    parser.add_argument("--patch_length", type=int, default=8)
+    parser.add_argument("--batch_size", type=int, default=128)
+    parser.add_argument("--probe_series", type=int, default=1500, help="of train and of validation, for the probe")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    started = time.time()
+    if not (arguments.output_dir / "results.json").is_file() and not any(arguments.output_dir.glob("*/results.json")):
+        prepare_output_dir(str(arguments.output_dir))
+    curves = {
+        variant: run(variant, arguments, arguments.output_dir / variant.replace(" ", "-"))
+        for variant in arguments.variants
+    }
+    plot(curves, arguments.output_dir / "diagnosis.png")
+    write_results(arguments.output_dir, {"curves": curves}, vars(arguments), started)
+
+
+if __name__ == "__main__":
+    main()
