@@ -347,8 +347,8 @@ class TimeMAETextEncoder(nn.Module):
         num_positions = encoder_config.max_position_embeddings - self.first_position
         if config.num_patches > num_positions:
             raise ValueError(
-                f"expected at most {num_positions} patches, as the {encoder_config.model_type!r} encoder has positions, "
-                f"got {config.num_patches}: `sequence_length` {config.sequence_length}, "
+                f"expected at most {num_positions} patches, as many as the {encoder_config.model_type!r} encoder has "
+                f"positions, got {config.num_patches}: `sequence_length` {config.sequence_length}, "
                 f"`patch_length` {config.patch_length}"
             )
         self.projection_in = self.projection_out = None

@@ -104,7 +104,7 @@ class Comparison:
         configs = [load_text_encoder_config(path, arguments.num_hidden_layers) for path in paths]
         self.like, *_ = [TimeMAEConfig(encoder_config=config, **self.config) for config in configs]
         rates, seeds = len(arguments.encoder_learning_rates), len(arguments.seeds)
-        self.jobs = len(names) * (rates - 1 + seeds * (3 + len(arguments.fractions)))
+        self.jobs = len(names) * (rates + seeds * (3 + len(arguments.fractions)))
         self.done, self.trained, self.started = 0, 0, time.time()
 
     def once(self, path: Path, work: Callable[[], Any]) -> Any:
@@ -161,7 +161,9 @@ class Comparison:
             seconds = trainer.train().metrics["train_runtime"]
             trainer.save_model()
             return {
-                "validation_accuracy": probe(model, extractor, dataset["train"], dataset["validation"]),
+                "validation_accuracy": probe_accuracy(
+                    *(represent(model, dataset[name], extractor) for name in ("train", "validation"))
+                ),
                 "steps": steps,
                 "seconds": seconds,
                 "encoder_parameters": sum(value.numel() for value in model.timemae.encoder.parameters()),
@@ -211,10 +213,13 @@ class Comparison:
         )
 
     def probe_on_test(self, model: TimeMAEForPreTraining, seed: int) -> dict[str, float]:
-        test, extractor = self.data(seed)["test"], make_feature_extractor(self.data(seed))
+        dataset = self.data(seed)
+        extractor = make_feature_extractor(dataset)
+        test = represent(model, dataset["test"], extractor)
+        parts = {fraction: self.data(seed, fraction)["train"] for fraction in self.arguments.fractions}
         return {
-            f"{fraction:g}": probe(model, extractor, self.data(seed, fraction)["train"], test)
-            for fraction in self.arguments.fractions
+            f"{fraction:g}": probe_accuracy(represent(model, part, extractor), test)
+            for fraction, part in parts.items()
         }
 
     def fine_all(self, encoder: Encoder, seed: int, rate: float, fraction: float) -> float:
@@ -284,10 +289,16 @@ class StepTimes(TrainerCallback):
         self.times.append(time.perf_counter())
 
 
-def probe(model: TimeMAEForPreTraining, extractor: TimeMAEFeatureExtractor, train: Dataset, other: Dataset) -> float:
+Represented = tuple[np.ndarray, list[int]]  # features `(n, hidden_size)` and labels
+
+
+def represent(model: TimeMAEForPreTraining, dataset: Dataset, extractor: TimeMAEFeatureExtractor) -> Represented:
+    return extract_features(model, dataset, extractor, progress=False), dataset["labels"][:]
+
+
+def probe_accuracy(train: Represented, other: Represented) -> float:
     """Accuracy on `other` of logistic regression on the features of `train`."""
-    features = [extract_features(model, split, extractor, progress=False) for split in (train, other)]
-    return accuracy_score(other["labels"][:], fit_linear_probe(features[0], train["labels"][:]).predict(features[1]))
+    return accuracy_score(other[1], fit_linear_probe(*train).predict(other[0]))
 
 
 def paired_tests(results: dict[str, Any], mode: str, fraction: str) -> list[dict[str, Any]]:
@@ -315,6 +326,8 @@ def as_table(results: dict[str, Any], tests: list[dict[str, Any]]) -> str:
                 deviation = f" ± {scores.std(ddof=1):.1f}" if len(scores) > 1 else ""
                 cells.append(f"{scores.mean():.1f}{deviation}")
             lines.append(f"| {title}: {name} | {' | '.join(cells)} |")
+    if not tests:
+        return "\n".join(lines)
     lines += ["", "| difference in points (p of a paired t-test over seeds) | " + " | ".join(labels) + " |"]
     lines.append("|---" * (len(labels) + 1) + "|")
     for (mode, *pair), group in itertools.groupby(tests, key=lambda test: (test["mode"], *test["pair"])):

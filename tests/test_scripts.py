@@ -267,19 +267,19 @@ def test_a_pretrained_encoder_through_the_scripts(run_script, tiny_bert, tmp_pat
 
 def test_encoders_are_compared_and_no_finished_run_is_lost(run_script, tiny_bert, tmp_path, capsys):
     command = [
-        *("compare_encoders.py", "--encoders", "scratch", f"bert:{tiny_bert}", f"bert-shuffled:{tiny_bert}"),
-        *("--seeds", 0, 1, "--fractions", 0.5, 1.0, "--encoder_learning_rates", 1e-4, 1e-3),
+        *("compare_encoders.py", "--encoders", "scratch", f"bert:{tiny_bert}"),
+        *("--seeds", 0, 1, "--fractions", 1.0, "--encoder_learning_rates", 1e-4, 1e-3),
         *flags(dataset="JapaneseVowels", output_dir="encoders", max_steps=2, fine_tuning_steps=2, patch_length=3),
         *flags(decoder_num_hidden_layers=1, config='{"codebook_size": 8}'),
     ]
     run_script(*command)
     results = read_results(tmp_path / "encoders")["metrics"]
-    assert list(results["encoders"]) == ["scratch", "bert", "bert-shuffled"]
+    assert list(results["encoders"]) == ["scratch", "bert"]
     for result in results["encoders"].values():
         assert result["encoder_learning_rate"] in (1e-4, 1e-3)
         for modes in result["test_accuracy"].values():
             assert all(len(scores) == 2 and 0 <= min(scores) <= max(scores) <= 1 for scores in modes.values())
-    assert len(results["paired_tests"]) == 3 * 3 * 2
+    assert len(results["paired_tests"]) == 3
     assert {"report.md", "curves.png", "labels.png"} <= {path.name for path in (tmp_path / "encoders").iterdir()}
 
     # A run that was lost is made again and gives the same; the others are not.
@@ -309,7 +309,7 @@ def test_encoders_in_the_same_time(run_script, tiny_bert, tmp_path):
     [
         (["scratch"], "expected at least one pretrained encoder"),
         (["bert"], "expected an encoder as `scratch`, `NAME:PATH`.* got 'bert'"),
-        (["scratch", "bert:nowhere"], "expected a transformers encoder in 'nowhere'"),
+        (["scratch", "bert:{bert}/nowhere"], "expected a transformers encoder in '.*nowhere'"),
         (["bert:{bert}", "bert:{bert}"], "expected encoders of different names"),
     ],
 )
