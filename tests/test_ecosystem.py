@@ -50,10 +50,10 @@ def example(model_class, tiny_config):
 # --- Several processes ---
 
 
-@pytest.mark.parametrize("task", ["pretraining", "classification"])
+@pytest.mark.parametrize("task", [["pretraining"], ["classification"], ["pretraining", "--bert"]], ids=" ".join)
 def test_two_processes_match_one(task, tmp_path):
-    run_python(PROGRAM, task, tmp_path / "one", 16)
-    run_python(*TORCHRUN, PROGRAM, task, tmp_path / "two", 8)
+    run_python(PROGRAM, task[0], tmp_path / "one", 16, *task[1:])
+    run_python(*TORCHRUN, PROGRAM, task[0], tmp_path / "two", 8, *task[1:])
     one, two = (json.loads((tmp_path / name / "history.json").read_text()) for name in ("one", "two"))
     assert len(one) == len(two) == 6
     for expected, actual in zip(one, two, strict=True):

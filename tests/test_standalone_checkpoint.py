@@ -104,11 +104,25 @@ def series():
     return series
 
 
+BERT = {
+    "model_type": "bert",
+    "vocab_size": 50,
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 32,
+}
+
+
 @pytest.fixture
-def saved(tiny_config, tmp_path):
-    """A pre-training checkpoint and a classifier's, as `save_pretrained` writes them."""
+def saved(tiny_config, tmp_path, request):
+    """
+    A pre-training checkpoint and a classifier's, as `save_pretrained` writes them; the parameter is the configuration
+    of an encoder in the place of TimeMAE's own.
+    """
     names = ["down", "left", "right", "still", "up"]
-    config = {**tiny_config.to_dict(), "id2label": dict(enumerate(names))}
+    encoder = getattr(request, "param", None)
+    config = {**tiny_config.to_dict(), "id2label": dict(enumerate(names)), "encoder_config": encoder}
     extractor = TimeMAEFeatureExtractor(3, 40, "channel", mean=[0.1, 0.2, 0.3], std=[1.0, 2.0, 3.0])
     for name, model_class in {
         "pretrained": TimeMAEForPreTraining,
@@ -145,6 +159,7 @@ def test_saving_refers_to_no_other_repository(saved, tmp_path):
     assert "--" not in (tmp_path / "again" / "config.json").read_text()
 
 
+@pytest.mark.parametrize("saved", [None, BERT], indirect=True, ids=["own encoder", "BERT"])
 def test_same_outputs_without_the_package(saved, series, tmp_path):
     names: dict = {}
     exec(USE, names)

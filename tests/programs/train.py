@@ -40,16 +40,28 @@ parser.add_argument("output_dir", type=Path)
 parser.add_argument("batch_size", type=int)
 parser.add_argument("--dropout", type=float, default=0.0)
 parser.add_argument("--kill_at", type=int)
+parser.add_argument("--bert", action="store_true", help="a BERT for the visible encoder")
 parser.add_argument("--resume", action="store_true")
 arguments = parser.parse_args()
 
 dataset = load_time_series("BasicMotions", validation_size=0.2)
+bert = {
+    "model_type": "bert",
+    "vocab_size": 50,
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 32,
+    "hidden_dropout_prob": arguments.dropout,
+    "attention_probs_dropout_prob": arguments.dropout,
+}
 config = TimeMAEConfig(
     num_channels=6,
     sequence_length=100,
     patch_length=10,
     hidden_size=16,
     num_hidden_layers=2,
+    encoder_config=bert if arguments.bert else None,
     decoder_num_hidden_layers=1,
     codebook_size=16,
     hidden_dropout_prob=arguments.dropout,
