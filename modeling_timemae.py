@@ -777,7 +777,7 @@ class TimeMAEForPreTraining(TimeMAEPreTrainedModel):
         self._encoder_version = self._current_encoder_version()
 
     def _current_encoder_version(self) -> int:
-        return sum(parameter._version for parameter in self.timemae.encoder.parameters() if parameter.requires_grad)
+        return sum(parameter._version for parameter in self.timemae.encoder.parameters())
 
     def _warn_if_target_stands_still(self) -> None:
         version = self._current_encoder_version()

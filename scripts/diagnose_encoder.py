@@ -72,7 +72,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "positions once": {"positions": "own"},
     "no dropout": {"encoder_dropout": 0.0, "model": {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}},
     "momentum 0.999": {"model": {"momentum": 0.999}},
-    "two layers": {"layers": 2},
+    "one layer": {"layers": 1},
     "layer-wise rates": {"layer_decay": 0.5},
     "encoder at a tenth of the rate": {"encoder_rate": 0.1},
     "frozen for a third": {"freeze": 0.33},
@@ -83,6 +83,16 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "MRR alone": {"model": {"mcc_loss_weight": 0.0}},
     "MCC alone": {"model": {"mrr_loss_weight": 0.0}},
     "TimeMAE's own encoder": {"init": None},
+    "all remedies": {
+        "positions": "own",
+        "input_scale": None,
+        "normalization": "channel",
+        "encoder_rate": 0.1,
+        "schedule": "cosine",
+        "warmup": 0.1,
+        "clipping": 1.0,
+        "model": {"mask_scope": "sample", "residual_gate_init": 0.1, "gumbel_noise_scale": 0.0},
+    },
 }
 
 

@@ -331,6 +331,20 @@ def test_warns_if_the_target_encoder_stands_still(tiny_config, caplog):
     assert "target that does not move" in caplog.text
 
 
+def test_does_not_warn_if_an_encoder_is_frozen_and_thawed(tiny_config, caplog):
+    model = TimeMAEForPreTraining(tiny_config).train()
+    optimizer = torch.optim.AdamW(model.parameters())
+    modeling_timemae.logger.warning_once.cache_clear()
+    modeling_timemae.logger.parent.propagate = True
+    with caplog.at_level(logging.WARNING):
+        for frozen in (False, True, True, False, False):
+            model.timemae.encoder.requires_grad_(not frozen)
+            model(torch.randn(4, 40, 3)).loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    assert "does not move" not in caplog.text
+
+
 def test_warns_if_the_target_encoder_is_too_coarse_to_follow(tiny_config, caplog):
     model = TimeMAEForPreTraining(tiny_config).to(torch.bfloat16)
     modeling_timemae.logger.warning_once.cache_clear()
