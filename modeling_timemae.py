@@ -341,7 +341,7 @@ class TimeMAETextEncoder(nn.Module):
         self.model.set_input_embeddings(None)
 
         # RoBERTa and its kin number positions from behind the padding index.
-        positions = getattr(self.model.embeddings, "position_embeddings", None)
+        positions = getattr(getattr(self.model, "embeddings", None), "position_embeddings", None)
         padding_index = getattr(positions, "padding_idx", None)
         self.first_position = 0 if padding_index is None else padding_index + 1
         num_positions = encoder_config.max_position_embeddings - self.first_position

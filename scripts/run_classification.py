@@ -109,7 +109,8 @@ def main() -> None:
             **training_arguments.to_sanitized_dict(),
         }
         write_results(training_arguments.output_dir, metrics, settings, started)
-    publish(trainer, data_arguments, metrics, model_arguments.model_name_or_path)
+    started_from = model_arguments.model_name_or_path or model_arguments.encoder_name_or_path
+    publish(trainer, data_arguments, metrics, started_from)
 
 
 if __name__ == "__main__":
