@@ -2,6 +2,7 @@ import copy
 import logging
 
 import pytest
+import scipy.stats
 import torch
 from conftest import FIXTURES
 from safetensors.torch import load_file
@@ -184,6 +185,30 @@ def test_gradients_are_finite_with_padding(tiny_config):
             assert parameter.grad is not None and parameter.grad.isfinite().all(), name
 
 
+# --- Dropout ---
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_dropout_drops_the_given_share_and_keeps_the_mean(dtype):
+    values = torch.ones(301, 333, dtype=dtype, requires_grad=True)
+    torch.manual_seed(0)
+    dropped = modeling_timemae.fast_dropout(values, 0.2, training=True)
+    assert dropped.dtype == dtype and dropped.shape == values.shape
+    assert dropped.unique().tolist() == [0, torch.tensor(1.25, dtype=dtype).item()]
+    zeros = (dropped == 0).sum().item()
+    assert scipy.stats.binomtest(zeros, values.numel(), 0.2).pvalue > 1e-4
+    (gradient,) = torch.autograd.grad(dropped.sum(), values)
+    assert gradient.equal(dropped)
+    torch.manual_seed(0)
+    assert modeling_timemae.fast_dropout(values, 0.2, training=True).equal(dropped)
+
+
+def test_no_dropout_in_evaluation_or_at_probability_zero():
+    values = torch.randn(5, 7)
+    assert modeling_timemae.fast_dropout(values, 0.2, training=False).equal(values)
+    assert modeling_timemae.fast_dropout(values, 0.0, training=True).equal(values)
+
+
 # --- Masking and codewords ---
 
 
@@ -216,12 +241,25 @@ def test_evaluation_repeats_and_training_draws_codewords(tiny_config):
     )
 
 
-def test_gumbel_noise_draws_from_the_softmax_of_the_scores(tiny_config):
+@pytest.mark.parametrize("codeword_gradient", ["detached", "straight_through"])
+@pytest.mark.parametrize("noise_scale", [0.5, 1.0])
+def test_codewords_are_drawn_from_the_softmax_of_the_scores(tiny_config, codeword_gradient, noise_scale):
+    tiny_config.codeword_gradient, tiny_config.gumbel_noise_scale = codeword_gradient, noise_scale
+    tiny_config.gumbel_temperature = 3.0
     model = TimeMAEForPreTraining(tiny_config).train()
-    patches = torch.randn(1, 1, 16).expand(20_000, 1, 16)
+    patches = 0.3 * torch.randn(1, 1, 16).expand(50_000, 1, 16)
     codewords, _ = model.tokenize(patches)
-    frequencies = torch.bincount(codewords.flatten(), minlength=12) / len(patches)
-    assert_close(frequencies, model.tokenizer(patches[0, 0]).softmax(-1), 0.02)
+    observed = torch.bincount(codewords.flatten(), minlength=12).double()
+    expected = len(patches) * (model.tokenizer(patches[0, 0]).double() / noise_scale).softmax(-1).detach()
+    assert scipy.stats.chisquare(observed, expected).pvalue > 1e-4
+
+
+@pytest.mark.parametrize("codeword_gradient", ["detached", "straight_through"])
+def test_without_noise_the_best_scoring_codeword_is_taken(tiny_config, codeword_gradient):
+    tiny_config.codeword_gradient, tiny_config.gumbel_noise_scale = codeword_gradient, 0.0
+    model = TimeMAEForPreTraining(tiny_config).train()
+    patches = torch.randn(50, 3, 16)
+    assert model.tokenize(patches)[0].equal(model.tokenizer(patches).argmax(-1))
 
 
 @pytest.mark.parametrize("temperature", [0.5, 2.0])
