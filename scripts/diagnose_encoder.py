@@ -269,44 +269,61 @@ def run(variant: str, arguments: argparse.Namespace, output: Path) -> list[dict[
     return diagnosis.curve
 
 
+HIGHLIGHTED = {
+    "failing setting": "black",
+    "labels without noise": "tab:orange",
+    "all remedies": "tab:green",
+    "TimeMAE's own encoder": "tab:blue",
+}
+
+
 def plot(curves: dict[str, list[dict[str, Any]]], picture: Path) -> None:
-    panels = {
+    """Left, where each variant ends; right, the course of some of them."""
+    figure = plt.figure(figsize=(17, 9), layout="constrained")
+    left, right = figure.subfigures(1, 2, width_ratios=[1, 1.1])
+    bars = left.subplots(1, 2, sharey=True)
+    names = list(reversed(curves))
+    colors = [HIGHLIGHTED.get(name, "0.7") for name in names]
+    for axis, (metric, title) in zip(
+        bars,
+        {"probe_accuracy": "linear probe, validation accuracy", "spread": "spread across series"}.items(),
+        strict=True,
+    ):
+        axis.barh(names, [curves[name][-1][metric] for name in names], color=colors)
+        axis.plot([curves[name][0][metric] for name in names], names, "k|", markersize=12, label="before training")
+        axis.set_title(f"{title}\nafter {curves[names[0]][-1]['step']} steps")
+        axis.grid(alpha=0.3, axis="x")
+    bars[0].set_xlim(0.2, 1)
+    bars[1].set_xscale("log")
+    bars[1].legend(loc="lower right")
+
+    panels = right.subplots(2, 2)
+    titles = {
         "probe_accuracy": "linear probe, validation accuracy",
-        "spread": "spread of the representations",
+        "spread": "spread across series",
         "mcc_loss": "codeword classification (nats)",
-        "mrr_loss": "representation regression",
-        "codebook_perplexity": "codebook perplexity",
-        "gradient": "gradient norm of the last encoder layer",
     }
-    figure, axes = plt.subplots(2, 3, figsize=(15, 8), layout="constrained", sharex=True)
-    colors = plt.get_cmap("tab20")
-    for index, (variant, curve) in enumerate(curves.items()):
-        for axis, (metric, title) in zip(axes.flat, panels.items(), strict=True):
-            if metric == "gradient":
-                layers = [name for name in curve[-1]["gradient_norms"] if name.startswith("encoder layer")]
-                last = max(layers, key=lambda name: int(name.split()[-1]), default=None)
-                points = [(entry["step"], entry["gradient_norms"].get(last)) for entry in curve]
-            else:
-                points = [(entry["step"], entry.get(metric)) for entry in curve]
-            points = [point for point in points if point[1] is not None]
+    for axis, (metric, title) in zip(panels.flat, titles.items(), strict=False):
+        for name, color in HIGHLIGHTED.items():
+            points = [(entry["step"], entry[metric]) for entry in curves.get(name, []) if metric in entry]
             if points:
-                style = (
-                    {"color": "black", "linewidth": 3}
-                    if variant == "failing setting"
-                    else {"color": colors(index % 20)}
-                )
-                axis.plot(*zip(*points, strict=True), label=variant, **style)
-            axis.set_title(title)
-            axis.grid(alpha=0.3)
-    for axis in (axes[0, 1], axes[1, 0], axes[1, 2]):
-        axis.set_yscale("log")
-    for axis in axes[1]:
-        axis.set_xlabel("step")
-    untouched = curves.get("failing setting", [None])[0]
-    if untouched is not None:
-        axes[0, 0].axhline(untouched["probe_accuracy"], color="black", linestyle=":", label="untouched encoder")
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right upper", fontsize=9)
-    figure.savefig(picture, dpi=110)
+                axis.plot(*zip(*points, strict=True), color=color, label=name, marker=".")
+        axis.set(title=title, xlabel="step")
+        axis.grid(alpha=0.3)
+    panels[0, 1].set_yscale("log")
+    panels[0, 0].legend()
+    failing = [entry for entry in next(iter(curves.values())) if entry["gradient_norms"]]
+    for name in failing[0]["gradient_norms"] if failing else []:
+        panels[1, 1].plot(
+            [entry["step"] for entry in failing],
+            [entry["gradient_norms"][name] for entry in failing],
+            label=name,
+            marker=".",
+        )
+    panels[1, 1].set(title=f"gradient norms, {next(iter(curves))}", xlabel="step", yscale="log")
+    panels[1, 1].legend(fontsize=8)
+    panels[1, 1].grid(alpha=0.3)
+    figure.savefig(picture, dpi=100)
     plt.close(figure)
 
 
