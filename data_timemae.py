@@ -10,8 +10,8 @@ The splits are `train`, `validation` and `test`; their columns are
 - `labels`: `ClassLabel` with names (classes), `Value("float32")` (a real-valued target), or absent.
 - `group`: the subject or recording that a series comes from, int64 or string, or absent.
 
-Tables (Parquet, CSV, JSON Lines, the Hub) and saved data sets stay on disk as memory-mapped Arrow; archives of arrays
-are read into memory.
+Tables (Parquet, CSV, JSON Lines, the Hub) and saved data sets stay on disk as memory-mapped Arrow, and so do the row
+numbers of their splits; archives of arrays and data sets in memory are held in memory.
 """
 
 import csv
@@ -24,6 +24,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -35,6 +36,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
+import pyarrow.parquet as pq
 import torch
 from aeon.datasets.tsc_datasets import tsc_zenodo
 from aeon.datasets.tser_datasets import tsr_zenodo
@@ -53,9 +55,12 @@ from datasets import (
     load_dataset,
     load_from_disk,
 )
+from datasets.builder import Key
 from datasets.fingerprint import Hasher
 from datasets.formatting import Formatter, _register_formatter
-from sklearn.model_selection import GroupShuffleSplit, StratifiedGroupKFold, train_test_split
+from datasets.iterable_dataset import ArrowExamplesIterable
+from datasets.packaged_modules.parquet.parquet import Parquet
+from sklearn.model_selection import ShuffleSplit, StratifiedGroupKFold, train_test_split
 
 
 __all__ = ["TimeSeriesDataError", "channel_names", "channel_statistics", "load_time_series"]
@@ -70,6 +75,7 @@ SPLIT_WORDS = {
 TABLE_BUILDERS = {".parquet": "parquet", ".csv": "csv", ".jsonl": "json", ".json": "json"}
 
 NUM_SHARDS = 64  # of a streamed split: a multiple of the usual numbers of processes
+MAX_INDEXED = 100_000  # series that scikit-learn splits, as it takes about 100 bytes for each
 
 UCI_HAR_URL = "https://archive.ics.uci.edu/static/public/240/human+activity+recognition+using+smartphones.zip"
 UCI_HAR_SHA256 = "c00b803081a5c797cd5e4b83700a9810b38d53d9d84e01917e090e1fdbc81031"
@@ -260,7 +266,8 @@ def load_time_series(
         streaming: Return `IterableDataset`s that read the Arrow data in order, shard by shard. Train is shuffled
             through a buffer of `shuffle_buffer` series (0: not at all); `split_dataset_by_node` deals the shards out
             to processes. `Trainer` finds its place again on resuming only in the first pass over a stream: for more
-            passes, give it `train.repeat(None).shuffle(seed, buffer_size=...)` of an unshuffled stream.
+            passes, give it `train.repeat(None).shuffle(seed, buffer_size=...)` of an unshuffled stream, as the
+            scripts do.
 
     Returns:
         A `DatasetDict` (streaming: `IterableDatasetDict`) in the format `"time_series"`. `test` is missing if the
@@ -314,9 +321,9 @@ def load_time_series(
     _check_classes(splits, place)
     for offset, (name, size) in enumerate((("test", test_size), ("validation", validation_size))):
         if name not in splits and size:
-            kept, held_out = _hold_out(splits["train"], size, seed + offset, f"{place}: {name}")
-            splits[name] = splits["train"].select(held_out)
-            splits["train"] = splits["train"].select(kept)
+            held_out = _hold_out(splits["train"], size, seed + offset, f"{place}: {name}")
+            splits[name] = _choose(splits["train"], held_out)
+            splits["train"] = _choose(splits["train"], ~held_out)
     if train_fraction is not None:
         splits["train"] = _take_fraction(splits["train"], train_fraction, seed)
 
@@ -330,23 +337,52 @@ def load_time_series(
 
 
 def _stream(dataset: Dataset) -> IterableDataset:
-    stream = dataset.to_iterable_dataset(num_shards=min(NUM_SHARDS, len(dataset)))
-    stream.info.description = dataset.info.description
-    return stream
+    """`Dataset.to_iterable_dataset`, but that one makes of each shard a `Dataset`, which holds all record batches."""
+    ends = np.linspace(0, len(dataset), min(NUM_SHARDS, len(dataset)) + 1, dtype=int).tolist()
+    kwargs = {"dataset": dataset.with_format("arrow"), "shards": list(pairwise(ends))}
+    info = DatasetInfo(description=dataset.info.description, features=dataset.features)
+    return IterableDataset(ArrowExamplesIterable(_read_shards, kwargs), info=info).with_format("time_series")
+
+
+def _read_shards(dataset: Dataset, shards: list[tuple[int, int]]) -> Iterator[tuple[int, pa.Table]]:
+    for start, end in shards:
+        for first in range(start, end, 100):
+            yield first, dataset[first : min(first + 100, end)].combine_chunks()
 
 
 # Splits
 
 
 def _label_array(dataset: Dataset, place: str) -> np.ndarray | None:
-    """Class indices `(num_rows,)`, or None where there are no classes."""
+    """Class indices `(num_rows,)` in the smallest type, or None where there are no classes."""
     feature = dataset.features.get("labels")
     if not isinstance(feature, ClassLabel):
         return None
-    labels = pc.fill_null(dataset.select_columns(["labels"]).with_format("arrow")[:]["labels"], -1).to_numpy()
-    if (labels < 0).any():
-        raise TimeSeriesDataError(f"{place}: series {np.argmax(labels < 0)} has no label")
+    labels = np.empty(len(dataset), np.min_scalar_type(feature.num_classes))
+    for start, column in _read_column(dataset, "labels"):
+        codes = pc.fill_null(column, -1).to_numpy()
+        if (codes < 0).any():
+            raise TimeSeriesDataError(f"{place}: series {start + np.argmax(codes < 0)} has no label")
+        labels[start : start + len(codes)] = codes
     return labels
+
+
+def _group_array(dataset: Dataset) -> np.ndarray:
+    """The groups, numbered as they first occur, `(num_rows,)`."""
+    groups, numbers = np.empty(len(dataset), np.int32), {}
+    for start, column in _read_column(dataset, "group"):
+        encoded = pc.dictionary_encode(column, null_encoding="encode")
+        found = [numbers.setdefault(group, len(numbers)) for group in encoded.dictionary.to_pylist()]
+        groups[start : start + len(column)] = np.array(found)[encoded.indices]
+    return groups
+
+
+def _read_column(dataset: Dataset, name: str) -> Iterator[tuple[int, pa.Array]]:
+    """The number of the first row and the values of each batch."""
+    start = 0
+    for batch in dataset.select_columns([name]).with_format("arrow").iter(10_000):
+        yield start, batch[name].combine_chunks()
+        start += len(batch)
 
 
 def _check_classes(splits: dict[str, Dataset], place: str) -> None:
@@ -360,43 +396,89 @@ def _check_classes(splits: dict[str, Dataset], place: str) -> None:
             )
 
 
-def _hold_out(dataset: Dataset, size: float, seed: int, place: str) -> tuple[np.ndarray, np.ndarray]:
-    """Sorted row indices that stay and that are held out."""
+def _hold_out(dataset: Dataset, size: float, seed: int, place: str) -> np.ndarray:
+    """Which rows are held out, bool of shape `(num_rows,)`."""
     labels = _label_array(dataset, place)
-    rows = np.arange(len(dataset))
-    if "group" not in dataset.features:
-        try:
-            kept, held_out = train_test_split(rows, test_size=size, stratify=labels, random_state=seed)
-        except ValueError as error:
-            raise TimeSeriesDataError(
-                f"{place}: cannot hold out {size:g} of the {len(rows)} series of train: {error} "
-                "With a size of 0 nothing is held out."
-            ) from error
-        return np.sort(kept), np.sort(held_out)
+    if "group" in dataset.features:
+        return _hold_out_groups(_group_array(dataset), labels, size, seed, place)
+    held_out = np.zeros(len(dataset), dtype=bool)
+    if len(dataset) > MAX_INDEXED:
+        rng = np.random.default_rng(seed)
+        for label in [None] if labels is None else np.unique(labels):
+            members = np.ones_like(held_out) if label is None else labels == label
+            drawn = np.zeros(np.count_nonzero(members), dtype=bool)
+            drawn[: round(size * len(drawn))] = True
+            rng.shuffle(drawn)
+            held_out[members] = drawn
+        return held_out
+    try:
+        _, rows = train_test_split(np.arange(len(dataset)), test_size=size, stratify=labels, random_state=seed)
+    except ValueError as error:
+        raise TimeSeriesDataError(
+            f"{place}: cannot hold out {size:g} of the {len(dataset)} series of train: {error} "
+            "With a size of 0 nothing is held out."
+        ) from error
+    held_out[rows] = True
+    return held_out
 
-    column = dataset.select_columns(["group"]).with_format("arrow")[:]["group"]
-    groups = pc.dictionary_encode(column.combine_chunks(), null_encoding="encode").indices.to_numpy()
+
+def _hold_out_groups(groups: np.ndarray, labels: np.ndarray | None, size: float, seed: int, place: str) -> np.ndarray:
     num_groups = int(groups.max()) + 1
     if num_groups < 2:
         raise TimeSeriesDataError(
             f"{place}: expected at least 2 groups in train to hold one out, got 1. With a size of 0 nothing is."
         )
-    classes = np.zeros_like(rows) if labels is None else labels
+    classes = np.zeros(len(groups), np.uint8) if labels is None else labels
     if num_groups > 1000:  # drawn at random, so many groups hold each class in its share, and folding takes minutes
-        draws = GroupShuffleSplit(n_splits=10, test_size=size, random_state=seed).split(rows, groups=groups)
-        choices = [held_out for _, held_out in draws]
+        draws = ShuffleSplit(n_splits=10, test_size=size, random_state=seed).split(np.arange(num_groups))
+        choices = [chosen for _, chosen in draws]
     else:
         num_folds = min(num_groups, 10)
         splitter = StratifiedGroupKFold(num_folds, shuffle=True, random_state=seed)
-        folds = [fold for _, fold in splitter.split(rows, classes, groups)]
+        sample_classes, sample_groups = _thin_out(classes, groups)
+        folds = [
+            np.unique(sample_groups[fold]) for _, fold in splitter.split(sample_groups, sample_classes, sample_groups)
+        ]
         taken = max(1, round(size * num_folds))
         choices = [np.concatenate((folds + folds)[first : first + taken]) for first in range(num_folds)]
-    for held_out in choices:
-        kept = np.ones(len(rows), dtype=bool)
-        kept[held_out] = False
-        if np.array_equal(np.unique(classes[kept]), np.unique(classes)):
-            return np.flatnonzero(kept), np.flatnonzero(~kept)
+    for chosen in choices:
+        is_chosen = np.zeros(num_groups, dtype=bool)
+        is_chosen[chosen] = True
+        held_out = is_chosen[groups]
+        if np.array_equal(np.unique(classes[~held_out]), np.unique(classes)):
+            return held_out
     raise TimeSeriesDataError(f"{place}: every choice of groups to hold out takes all series of some class from train")
+
+
+def _thin_out(classes: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of very many rows about `MAX_INDEXED`, with each class and group in its share and none lost."""
+    shape = int(classes.max()) + 1, int(groups.max()) + 1
+    counts = np.zeros(shape, int)
+    for start in range(0, len(groups), MAX_INDEXED):
+        rows = slice(start, start + MAX_INDEXED)
+        counts += np.bincount(
+            np.ravel_multi_index((classes[rows], groups[rows]), shape), minlength=counts.size
+        ).reshape(shape)
+    factor = -(-len(groups) // MAX_INDEXED)
+    return np.unravel_index(np.repeat(np.arange(counts.size), -(-counts.ravel() // factor)), shape)
+
+
+def _choose(dataset: Dataset, chosen: np.ndarray) -> Dataset:
+    """The rows of which `chosen` says so. Of a data set on disk, their indices are kept on disk too."""
+    if not dataset.cache_files:
+        return dataset.select(np.flatnonzero(chosen))
+    name = f"rows-{Hasher.hash([dataset, chosen])}.arrow"
+    return dataset.with_format("arrow").filter(
+        partial(_take_at, chosen),
+        with_indices=True,
+        input_columns=[],
+        batched=True,
+        cache_file_name=str(Path(datasets.config.HF_DATASETS_CACHE) / "timemae" / name),
+    )
+
+
+def _take_at(values: np.ndarray, rows: list[int]) -> list:
+    return values[rows].tolist()
 
 
 def _take_fraction(dataset: Dataset, fraction: float, seed: int) -> Dataset:
@@ -950,6 +1032,16 @@ def _csv_features(path: Path, options: _Options) -> Features:
     )
 
 
+class _ParquetInBatches(Parquet):
+    """The reader of `datasets` holds a row group, which is all of a file that pandas wrote, several times over."""
+
+    def _generate_tables(self, files: list[str], row_groups_list: list[None]) -> Iterator[tuple[Key, pa.Table]]:
+        for number, path in enumerate(files):
+            with pq.ParquetFile(path, memory_map=True, pre_buffer=False) as file:
+                for batch_number, batch in enumerate(file.iter_batches(1000)):
+                    yield Key(number, batch_number), self._cast_table(pa.Table.from_batches([batch]))
+
+
 def _load_tables(files: dict[str, list[Path]], options: _Options) -> DatasetDict:
     splits = {}
     for split, paths in files.items():
@@ -958,7 +1050,12 @@ def _load_tables(files: dict[str, list[Path]], options: _Options) -> DatasetDict
             builder = TABLE_BUILDERS[path.suffix]
             features = _csv_features(path, options) if builder == "csv" else None
             with _parsing(path, f"a {builder} table"):
-                parts.append(load_dataset(builder, data_files=str(path), features=features, split="train"))
+                if builder == "parquet":
+                    reader = _ParquetInBatches(data_files=str(path))
+                    reader.download_and_prepare()
+                    parts.append(reader.as_dataset("train"))
+                else:
+                    parts.append(load_dataset(builder, data_files=str(path), features=features, split="train"))
             if set(parts[-1].column_names) != set(parts[0].column_names):
                 raise TimeSeriesDataError(
                     f"{path}: expected the columns of {paths[0].name}, {parts[0].column_names}, "
@@ -1082,10 +1179,11 @@ def _count_channels(train: Dataset, values: tuple[str, ...], options: _Options, 
 
 
 def _distinct(dataset: Dataset, column: str) -> np.ndarray:
-    batches = dataset.select_columns([column]).with_format("arrow").iter(100_000)
-    columns = [batch[column].combine_chunks() for batch in batches]
-    flat = [array.flatten() if pa.types.is_list(array.type) else array for array in columns]
-    return np.concatenate([pc.unique(array).drop_null().to_numpy(zero_copy_only=False) for array in flat])
+    found = []
+    for _, array in _read_column(dataset, column):
+        array = array.flatten() if pa.types.is_list(array.type) else array
+        found.append(pc.unique(array).drop_null().to_numpy(zero_copy_only=False))
+    return np.concatenate(found)
 
 
 def _find_series(table: Dataset, mapping: _Mapping) -> np.ndarray:

@@ -29,6 +29,7 @@ from training_timemae import (
     make_config,
     make_feature_extractor,
     make_model,
+    order_for_training,
     parse_arguments,
     prepare_output_dir,
     publish,
@@ -81,7 +82,7 @@ def main() -> None:
     trainer = TimeMAETrainer(
         model=model,
         args=training_arguments,
-        train_dataset=splits["train"],
+        train_dataset=order_for_training(splits["train"], data_arguments, training_arguments.seed),
         eval_dataset=splits.get("validation"),
         data_collator=TimeMAEDataCollator(feature_extractor),
         processing_class=feature_extractor,

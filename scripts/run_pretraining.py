@@ -26,6 +26,7 @@ from training_timemae import (
     make_config,
     make_feature_extractor,
     make_model,
+    order_for_training,
     parse_arguments,
     prepare_output_dir,
     publish,
@@ -54,7 +55,7 @@ def main() -> None:
     trainer = PreTrainingTrainer(
         model=model,
         args=training_arguments,
-        train_dataset=dataset["train"],
+        train_dataset=order_for_training(dataset["train"], data_arguments, training_arguments.seed),
         eval_dataset=with_fixed_masks(dataset["validation"], config.patch_length) if "validation" in dataset else None,
         data_collator=TimeMAEDataCollator(feature_extractor),
         processing_class=feature_extractor,

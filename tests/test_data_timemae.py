@@ -2,6 +2,8 @@ import contextlib
 import hashlib
 import io
 import os
+import subprocess
+import sys
 import threading
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,8 +15,10 @@ import hypothesis.extra.numpy as hnp
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
+from conftest import ROOT
 from datasets import (
     Array2D,
     ClassLabel,
@@ -33,7 +37,7 @@ from torch.utils.data import DataLoader
 from transformers import Trainer, TrainingArguments, default_data_collator
 
 import data_timemae
-from data_timemae import TimeSeriesDataError, channel_names, channel_statistics, load_time_series
+from data_timemae import NUM_SHARDS, TimeSeriesDataError, channel_names, channel_statistics, load_time_series
 
 
 @pytest.fixture(autouse=True)
@@ -248,6 +252,39 @@ def test_no_group_of_very_many_is_on_both_sides():
     assert not set(dataset["train"]["group"]) & set(dataset["validation"]["group"])
     assert len(dataset["validation"]) == 1200
     assert min(np.bincount(dataset["validation"]["labels"])) > 350
+
+
+def test_splits_of_very_many_series(monkeypatch):
+    monkeypatch.setattr(data_timemae, "MAX_INDEXED", 100)
+    labels = np.repeat([0, 1, 2], [700, 260, 40])
+    columns = {"past_values": np.arange(1000.0)[:, None], "labels": labels}
+
+    def validation(seed=42, **more):
+        split = load_time_series(Dataset.from_dict({**columns, **more}), seed=seed)["validation"]
+        return [int(series[0, 0]) for series in split["past_values"]]
+
+    assert np.bincount(labels[validation()]).tolist() == [140, 52, 8]
+    assert validation() == validation() != validation(seed=1)
+    groups = np.random.default_rng(0).integers(0, 50, 1000)
+    held_out = validation(group=groups)
+    assert not set(groups[held_out]) & set(np.delete(groups, held_out))
+    np.testing.assert_allclose(np.bincount(labels[held_out]) / np.bincount(labels), 0.2, atol=0.08)
+
+
+def test_row_numbers_of_splits_stay_on_disk(tmp_path, monkeypatch):
+    cache, saved = tmp_path / "cache", tmp_path / "saved"
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", cache)
+    columns = {"past_values": np.arange(50.0)[:, None, None].tolist(), "labels": np.arange(50) % 2}
+    in_memory = load_time_series(Dataset.from_dict(columns))
+    Dataset.from_dict(columns, features=in_memory["train"].features).save_to_disk(saved)
+    files = sorted(saved.iterdir())
+    for _ in range(2):
+        on_disk = load_time_series(saved)
+        for name, split in in_memory.items():
+            assert on_disk[name]["labels"][:] == split["labels"][:]
+            np.testing.assert_array_equal(on_disk[name]["past_values"][:], split["past_values"][:])
+    assert sorted(saved.iterdir()) == files
+    assert len(list(cache.glob("timemae/rows-*.arrow"))) == 2
 
 
 def test_groups_that_hold_a_class_alone():
@@ -805,6 +842,59 @@ def test_stream_resumes_at_the_right_example(tmp_path):
     state = train.state_dict()
     train.load_state_dict(state)
     assert begun + stream_ids(train) == whole
+
+
+def test_streams_do_not_copy_the_table_for_each_shard(tmp_path):
+    path = make_numbered(tmp_path)
+    train = load_time_series(path, streaming=True, shuffle_buffer=0)["train"]
+    assert train.num_shards == NUM_SHARDS
+    stored = load_time_series(path)["train"]
+    assert stream_ids(train) == stream_ids(stored)
+    assert train.features == stored.features
+
+
+MEMORY_PROGRAM = """
+import os, resource, sys
+import accelerate, numpy as np, pyarrow as pa, torch, transformers.trainer
+from data_timemae import load_time_series
+from timemae import TimeMAEConfig, TimeMAEForPreTraining
+from training_timemae import PreTrainingArguments, PreTrainingTrainer, TimeMAEDataCollator, make_feature_extractor
+
+pa.set_cpu_count(1), pa.set_io_thread_count(1), torch.set_num_threads(1)
+config = TimeMAEConfig(
+    num_channels=1, sequence_length=256, patch_length=32, hidden_size=8, num_hidden_layers=1,
+    decoder_num_hidden_layers=1, num_attention_heads=2, codebook_size=8
+)
+arguments = PreTrainingArguments(output_dir=sys.argv[2], max_steps=3, use_cpu=True, report_to=[])
+arguments.eval_strategy = arguments.save_strategy = "no"
+used = next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("VmData"))
+resource.setrlimit(resource.RLIMIT_DATA, (used + int(sys.argv[3]),) * 2)
+try:
+    np.ones(os.path.getsize(sys.argv[1]), np.uint8)
+except MemoryError:
+    dataset = load_time_series(sys.argv[1])
+    collator = TimeMAEDataCollator(make_feature_extractor(dataset))
+    PreTrainingTrainer(TimeMAEForPreTraining(config), arguments, collator, dataset["train"]).train()
+    print("trained on", len(dataset["train"]))
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs RLIMIT_DATA")
+def test_a_data_set_larger_than_memory_is_read_and_trained_on(tmp_path):
+    values = pa.array(np.random.default_rng(0).standard_normal(128 * 2**20 // 4, dtype=np.float32))
+    num_series, allowed = len(values) // 256, 64 * 2**20
+    series = pa.ListArray.from_arrays(pa.array(np.arange(num_series + 1) * 256, pa.int32()), values)
+    pq.write_table(pa.table({"past_values": series, "labels": np.arange(num_series) % 3}), tmp_path / "set.parquet")
+    assert (tmp_path / "set.parquet").stat().st_size > 2 * allowed
+    environment = os.environ | {
+        "ARROW_DEFAULT_MEMORY_POOL": "system",  # others reserve address space beforehand, which hides their use
+        "OMP_NUM_THREADS": "1",
+        "HF_DATASETS_CACHE": str(tmp_path / "cache"),
+        "PYTHONPATH": str(ROOT),
+    }
+    command = [sys.executable, "-c", MEMORY_PROGRAM, tmp_path / "set.parquet", tmp_path / "run", str(allowed)]
+    run = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert f"trained on {num_series - round(0.2 * num_series)}" in run.stdout, run.stderr
 
 
 class Recorder(torch.nn.Module):

@@ -112,6 +112,17 @@ def test_streaming(run_script, tmp_path):
         run_script("run_linear_probe.py", *flags(dataset="JapaneseVowels", output_dir="probe"), "--streaming")
 
 
+def test_a_stream_resumes_in_a_later_pass(run_script, tmp_path):
+    settings = flags(dataset="JapaneseVowels", output_dir="run", per_device_train_batch_size=64, **SMALL)
+    steps = flags(max_steps=9, save_strategy="steps", save_steps=6, eval_strategy="no", shuffle_buffer=50)
+    run_script("run_pretraining.py", *settings, *steps, "--streaming")
+    whole = load_file(tmp_path / "run" / "model.safetensors")
+    (tmp_path / "run" / "checkpoint-9").rename(tmp_path / "aside")
+    run_script("run_pretraining.py", *settings, *steps, "--streaming", *flags(resume_from_checkpoint="last"))
+    for name, weight in load_file(tmp_path / "run" / "model.safetensors").items():
+        assert weight.equal(whole[name]), name
+
+
 @pytest.mark.parametrize("suffix", ["json", "yaml"])
 def test_arguments_from_a_file(run_script, tmp_path, suffix):
     arguments = {"dataset": "JapaneseVowels", "output_dir": "run", "num_train_epochs": 1, "max_steps": 1, **SMALL}
@@ -228,7 +239,7 @@ def test_benchmarks_run(run_script, tmp_path, monkeypatch):
     run_script("benchmark_data.py", *flags(output_dir="data", sizes=1000, repeats=10))
     metrics = read_results(tmp_path / "data")["metrics"]
     assert 0 < metrics["read_share_of_step"] < 1
-    assert metrics["memory_mb"]["1000"].keys() == {"on disk", "random", "stream"}
+    assert metrics["memory_mb"]["1000"].keys() == {"on disk", "first read", "random", "stream"}
 
 
 @pytest.fixture
@@ -325,7 +336,13 @@ def test_a_comparison_refuses_what_it_cannot_compare(run_script, tiny_bert, tmp_
 
 
 def test_a_failing_encoder_is_diagnosed(run_script, tiny_bert, tmp_path):
-    variants = ["failing setting", "gates from 0.05", "frozen for a third", "layer-wise rates", "TimeMAE's own encoder"]
+    variants = [
+        "failing setting",
+        "gates from 0.05",
+        "frozen for a third",
+        "layer-wise rates",
+        "TimeMAE's own encoder",
+    ]
     run_script(
         *("diagnose_encoder.py", "--encoder", tiny_bert, "--variants", *variants),
         *flags(dataset="JapaneseVowels", output_dir="diagnosis", max_steps=4, every=2, patch_length=3),

@@ -5,9 +5,11 @@ import time
 import numpy as np
 import pytest
 import torch
+from accelerate.data_loader import SeedableRandomSampler, prepare_data_loader
 from conftest import FIXTURES
 from safetensors.torch import load_file
 from sklearn.metrics import accuracy_score, f1_score, ndcg_score
+from torch.utils.data import DataLoader
 from transformers import EvalPrediction, Trainer, TrainerCallback
 
 from data_timemae import load_time_series
@@ -18,6 +20,7 @@ from training_timemae import (
     ModelArguments,
     PreTrainingArguments,
     PreTrainingTrainer,
+    ShuffledRows,
     TimeMAEDataCollator,
     TimeMAETrainer,
     check_masking,
@@ -182,6 +185,40 @@ def test_a_resumed_run_ends_where_the_uninterrupted_one_ends(vowels, vowels_conf
     resumed = pretrain(vowels, vowels_config, tmp_path / "resumed")
     resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-4"))
     assert resumed.state.global_step == whole.state.global_step == 6
+    for name, weight in whole.model.state_dict().items():
+        assert weight.equal(resumed.model.state_dict()[name]), name
+
+
+def test_random_order_is_that_of_accelerate_for_all_processes():
+    rows, expected = ShuffledRows(2500, seed=3), SeedableRandomSampler(range(2500), data_seed=3)
+    for epoch in range(2):
+        rows.set_epoch(epoch)
+        expected.set_epoch(epoch)
+        assert list(rows) == list(expected)
+    shares = []
+    for process in range(2):
+        loader = DataLoader(range(2500), 25, sampler=ShuffledRows(2500, seed=3))
+        loader = prepare_data_loader(loader, num_processes=2, process_index=process, use_seedable_sampler=True)
+        loader.set_epoch(1)
+        shares.append(torch.cat(list(loader)).tolist())
+    assert sorted(shares[0] + shares[1]) == list(range(2500))
+    assert shares[0][:25] + shares[1][:25] == list(rows)[:50]
+
+
+@pytest.mark.parametrize("data_seed", [None, 5])
+def test_trainer_keeps_its_order_and_resumes_within_an_epoch(vowels, vowels_config, tmp_path, data_seed):
+    settings = {"data_seed": data_seed, "save_strategy": "steps", "save_steps": 3, "eval_strategy": "no"}
+    whole = pretrain(vowels, vowels_config, tmp_path / "whole", **settings)
+    loader = whole.get_train_dataloader()
+    plain = Trainer.get_train_dataloader(
+        Trainer(whole.model, whole.args, whole.data_collator, vowels["train"], processing_class=whole.processing_class)
+    )
+    assert isinstance(loader.batch_sampler.sampler, ShuffledRows)
+    for batch, expected in zip(loader, plain, strict=True):
+        assert batch["past_values"].equal(expected["past_values"])
+    whole.train()
+    resumed = pretrain(vowels, vowels_config, tmp_path / "resumed", **settings)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-3"))
     for name, weight in whole.model.state_dict().items():
         assert weight.equal(resumed.model.state_dict()[name]), name
 
