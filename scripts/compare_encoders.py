@@ -414,7 +414,8 @@ def main() -> None:
     plot_curves(results, output / "curves.png")
     plot_labels(results, output / "labels.png")
     table = as_table(results, tests)
-    write_results(output, {"encoders": results, "paired_tests": tests}, vars(arguments), started)
+    settings = {**vars(arguments), "seed": arguments.seeds}
+    write_results(output, {"encoders": results, "paired_tests": tests}, settings, started)
     seeds = " ".join(map(str, arguments.seeds))
     (output / "report.md").write_text(f"# Encoders on {arguments.dataset}\n\nSeeds {seeds}.\n\n{table}\n")
     print(f"\n{table}\n\nresults.json, report.md and pictures are in {output} ({time.time() - started:.0f} s).")
