@@ -624,6 +624,8 @@ class TimeMAEPreTrainedModel(PreTrainedModel):
             ValueError: there are no weights, or some are missing.
         """
         encoder_config = self.config.encoder_config
+        verbosity = logging.get_verbosity()
+        logging.set_verbosity_error()  # the library would report what is left out: layers, heads, the pooler
         try:
             source, loading = AutoModel.from_pretrained(
                 name_or_path,
@@ -637,6 +639,8 @@ class TimeMAEPreTrainedModel(PreTrainedModel):
             raise ValueError(
                 f"expected the weights of an encoder in {str(name_or_path)!r}, got none: {error}"
             ) from error
+        finally:
+            logging.set_verbosity(verbosity)
         if loading["missing_keys"]:
             raise ValueError(
                 f"expected all weights of a {encoder_config.model_type!r} encoder in {str(name_or_path)!r}, "
