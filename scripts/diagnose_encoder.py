@@ -70,6 +70,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "gates from 0.05": {"gate": 0.05},
     "input scale of word embeddings": {"input_scale": None},
     "positions once": {"positions": "own"},
+    "positions once, standardised": {"positions": "own", "normalization": "channel"},
+    "positions once, no noise": {"positions": "own", "model": {"gumbel_noise_scale": 0.0}},
     "no dropout": {"encoder_dropout": 0.0, "model": {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}},
     "momentum 0.999": {"model": {"momentum": 0.999}},
     "one layer": {"layers": 1},
@@ -271,7 +273,7 @@ def run(variant: str, arguments: argparse.Namespace, output: Path) -> list[dict[
 
 HIGHLIGHTED = {
     "failing setting": "black",
-    "labels without noise": "tab:orange",
+    "positions once": "tab:orange",
     "all remedies": "tab:green",
     "TimeMAE's own encoder": "tab:blue",
 }
