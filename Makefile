@@ -1,10 +1,13 @@
 # make demo: the whole way on a real set   make test: all tests   make lint: style
+# make bench: how fast it is, beside the original code if ORIGINAL is the path of a clone of it
 # make test-transformers: the tests that transformers has for all its models
 PYTHON ?= python3
 BIN := .venv/bin
 SOURCES := *.py scripts tests
 
-.PHONY: demo test test-transformers lint format
+ORIGINAL ?=
+
+.PHONY: demo bench test test-transformers lint format
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -16,6 +19,13 @@ demo: .venv/installed
 	$(BIN)/python scripts/run_experiment.py --dataset JapaneseVowels --patch_length 2 --batch_size 64 \
 		--pretraining_epochs 400 --fine_tuning_epochs 100 --output_dir outputs/demo \
 		--pretraining_arguments "--save_strategy steps --save_steps 0.25"
+
+bench: .venv/installed
+	rm -rf outputs/benchmark
+	$(BIN)/python scripts/benchmark.py --output_dir outputs/benchmark --readme README.md \
+		$(if $(ORIGINAL),--original $(ORIGINAL))
+	cp outputs/benchmark/results.json results/benchmark.json
+	cp outputs/benchmark/benchmark.md outputs/benchmark/benchmark.png results/
 
 test: .venv/installed
 	$(BIN)/python -m pytest

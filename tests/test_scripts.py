@@ -1,7 +1,9 @@
 """The scripts as a user calls them, on small sets that the aeon package ships."""
 
 import json
+import os
 import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -231,11 +233,23 @@ def test_experiment(run_script, tmp_path, capfd, monkeypatch):
         run_script("run_experiment.py", *flags(**{**settings, "patch_length": 2}))
 
 
-def test_benchmarks_run(run_script, tmp_path, monkeypatch):
+def test_benchmark_runs(tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text("before\n<!-- benchmark -->\nold\n<!-- end of benchmark -->\nafter\n")
+    command = [sys.executable, ROOT / "scripts" / "benchmark.py", "--quick", *flags(output_dir="bench", readme=readme)]
+    subprocess.run(command, check=True, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    results = read_results(tmp_path / "bench")
+    assert results["metrics"].keys() == {"comparison", "growth", "reach", "profile"}
+    assert results["metrics"]["comparison"]["pre-training, width 64"].keys() == {"here", "PatchTST"}
+    assert results["settings"]["threads"] >= 1 and results["settings"]["processor"]
+    assert (tmp_path / "bench" / "benchmark.png").stat().st_size > 0
+    text = readme.read_text()
+    assert text.startswith("before\n") and text.endswith("\nafter\n")
+    assert "| pre-training, width 64 | here |" in text and "old" not in text
+
+
+def test_benchmark_of_data_runs(run_script, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    run_script("benchmark.py", *flags(output_dir="steps", lengths=64, batch_size=1, repeats=1))
-    rows = read_results(tmp_path / "steps")["metrics"]["steps"]
-    assert [row["gradient_checkpointing"] for row in rows] == [False, True]
     run_script("benchmark_data.py", *flags(output_dir="data", sizes=1000, repeats=10))
     metrics = read_results(tmp_path / "data")["metrics"]
     assert 0 < metrics["read_share_of_step"] < 1
