@@ -740,7 +740,9 @@ class TimeMAEModel(TimeMAEPreTrainedModel):
                 observed value, NaN or infinity that the mask does not declare missing.
         """
         _, hidden_states, patch_mask = self.embeddings(past_values, past_observed_mask)
-        patch_ids = torch.arange(hidden_states.shape[1], device=hidden_states.device).expand(len(hidden_states), -1)
+        patch_ids = torch.arange(hidden_states.shape[1], device=hidden_states.device).expand(
+            hidden_states.shape[0], -1
+        )
         outputs = self.encoder(hidden_states, patch_ids, patch_mask, **kwargs)
         last_hidden_state = outputs.last_hidden_state
         if patch_mask is None:
