@@ -568,6 +568,8 @@ def main() -> None:
     parser.add_argument("--output_dir")
     parser.add_argument("--original", help="path of a clone of the original code")
     parser.add_argument("--readme", help="a README that takes the tables, between its two marks")
+    parser.add_argument("--rounds", type=int, default=15, help="how often the cases of a comparison take turns")
+    parser.add_argument("--no_compile", action="store_true", help="leave out torch.compile, which takes minutes")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, no compilation: to see whether it runs")
     arguments = parser.parse_args()
     started = time.time()
@@ -575,8 +577,8 @@ def main() -> None:
     sizes = SimpleNamespace(
         comparisons=[("pre-training", 64), ("pre-training", 256), ("fine-tuning", 64), ("features", 64)],
         batch_size=128,
-        rounds=15,
-        compile=True,
+        rounds=arguments.rounds,
+        compile=not arguments.no_compile,
         lengths=[128, 256, 512, 1024, 2048, 4096, 8192],
         channels=[1, 4, 16, 64],
         widths=[64, 128, 256, 512, 768],
