@@ -398,8 +398,9 @@ def grow(sizes: SimpleNamespace) -> dict[str, dict[str, Any]]:
 
 def reach(sizes: SimpleNamespace) -> dict[str, dict[str, Any]]:
     """
-    The longest series, to a multiple of 1,024 steps, of which a pre-training step stays below the memory limit at
-    batch size 1: where a parabola through three measured peaks meets it, shortened until a run does stay below.
+    A series, of a multiple of 1,024 steps, of which a pre-training step stays below the memory limit at batch size 1:
+    where a parabola through three measured peaks meets it, shortened until a run does stay below. A lower bound of the
+    longest: peaks may grow more slowly than the parabola.
     """
     result = {}
     for name, checkpointing in (("without", False), ("with", True)):
@@ -485,7 +486,7 @@ def reach_table(lengths: dict[str, dict[str, Any]]) -> str:
         [name, f"{row['length']:,}", f"{row['peak_bytes'] / GIB:.2f}", f"{row['first_step_s']:.0f}"]
         for name, row in lengths.items()
     ]
-    return table(["gradient checkpointing", "longest series, steps", "peak, GiB", "a step, s"], rows)
+    return table(["gradient checkpointing", "series of steps", "peak, GiB", "a step, s"], rows)
 
 
 def profile_table(profiles: dict[str, Any]) -> str:
@@ -516,7 +517,7 @@ def draw(metrics: dict[str, Any], path: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(15, 4.2), layout="constrained")
+    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(15, 5.2), layout="constrained")
     names = list(metrics["comparison"])
     codes = list(dict.fromkeys(code for rows in metrics["comparison"].values() for code in rows))
     for index, code in enumerate(codes):
@@ -528,7 +529,8 @@ def draw(metrics: dict[str, Any], path: Path) -> None:
     left.set_yticks(range(len(names)), names)
     left.invert_yaxis()
     left.set(xlabel="series/s", xscale="log", title="Beside other code")
-    left.legend(fontsize="small")
+    below = {"loc": "upper left", "bbox_to_anchor": (0, -0.15), "fontsize": "small"}
+    left.legend(**below)
 
     growth = metrics["growth"]
     for name, sweep in growth.items():
@@ -537,13 +539,13 @@ def draw(metrics: dict[str, Any], path: Path) -> None:
         label = f"{name}: exponent {sweep['exponents']['ms']:.2f}, arithmetic {sweep['exponents']['gflops']:.2f}"
         middle.loglog(values / values[0], [row["ms"] for row in sweep["rows"]], "o-", label=label)
     middle.set(xlabel="times the smallest", ylabel="ms a pre-training step", title="How time grows")
-    middle.legend(fontsize="x-small")
+    middle.legend(**below)
     for name in ("length", "length, gradient checkpointing"):
         rows = growth[name]["rows"]
         label = f"{name}: exponent {growth[name]['exponents']['peak_mb']:.2f}"
         right.loglog([row["length"] for row in rows], [row["peak_mb"] for row in rows], "o-", label=label)
     right.set(xlabel="time steps of 8 series", ylabel="peak memory, MB", title="How memory grows")
-    right.legend(fontsize="small")
+    right.legend(**below)
     figure.savefig(path, dpi=110)
 
 
@@ -621,7 +623,7 @@ def main() -> None:
             comparison_table(metrics["comparison"]),
             rate_table(metrics["profile"]),
             growth_table(metrics["growth"]),
-            f"How far a length reaches in {limit}, one series a batch:\n",
+            f"Lengths that {limit} are enough for, one series a batch, at least:\n",
             reach_table(metrics["reach"]),
         ]
     )
