@@ -25,7 +25,6 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, f1_score, mean_absolute_error, mean_squared_error
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
-from torch._inductor import config as inductor_config
 from tqdm.auto import tqdm
 from transformers import EvalPrediction, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
@@ -160,6 +159,8 @@ class RunArguments(TrainingArguments):
     def __post_init__(self):
         super().__post_init__()
         if self.torch_compile and not torch.accelerator.is_available():
+            from torch._inductor import config as inductor_config  # two seconds that others need not wait
+
             # On a CPU the generator of compiled code draws one number at a time.
             inductor_config.fallback_random = True
 
