@@ -216,8 +216,8 @@ def eager_attention_forward(
     elif attention_mask is not None:
         attn_weights = attn_weights + attention_mask
     num_keys = attn_weights.shape[-1]
-    if num_keys < 8:
-        # On a CPU a softmax takes three times as long over rows that do not fill a vector register.
+    if num_keys < 8 and attn_weights.device.type == "cpu":
+        # A softmax takes three times as long over rows that do not fill a vector register.
         attn_weights = F.pad(attn_weights, (0, 8 - num_keys), value=-torch.inf)
     attn_weights = F.softmax(attn_weights, dim=-1, dtype=torch.float32).to(query.dtype)[..., :num_keys]
     attn_weights = fast_dropout(attn_weights, dropout, module.training)
@@ -610,24 +610,28 @@ class TimeMAEPreTrainedModel(PreTrainedModel):
         encoder_config = load_text_encoder_config(name_or_path, num_hidden_layers, **encoder_kwargs)
         model = cls(TimeMAEConfig(encoder_config=encoder_config, **config))
         if init != "random":
-            model.load_encoder(name_or_path, shuffled=init == "shuffled", **encoder_kwargs)
-            if "encoder_input_scale" in config:
-                model.config.encoder_input_scale = config["encoder_input_scale"]
+            input_scale = config.get("encoder_input_scale")
+            model.load_encoder(name_or_path, init == "shuffled", input_scale, **encoder_kwargs)
         if freeze:
             model.base_model.encoder.model.requires_grad_(False)
         return model
 
     @torch.no_grad()
-    def load_encoder(self, name_or_path: str, shuffled: bool = False, **kwargs) -> None:
+    def load_encoder(
+        self, name_or_path: str, shuffled: bool = False, input_scale: float | None = None, **kwargs
+    ) -> None:
         """
         Gives the encoder, and the target encoder, the weights of a pretrained transformers encoder, or the values of
-        each of its tensors in random order; `config.encoder_input_scale` brings patch embeddings of standardised
-        series to the standard deviation of its word embeddings. `kwargs` go to `AutoModel.from_pretrained`.
+        each of its tensors in random order. Sets `config.encoder_input_scale` to `input_scale`; if absent, to what
+        brings patch embeddings of standardised series to the standard deviation of its word embeddings. `kwargs` go to
+        `AutoModel.from_pretrained`.
 
         Raises:
-            ValueError: there are no weights, or some are missing.
+            ValueError: the model has an encoder of its own, there are no weights, or some are missing.
         """
         encoder_config = self.config.encoder_config
+        if encoder_config is None:
+            raise ValueError("expected a model with an `encoder_config`, got one with TimeMAE's own encoder")
         verbosity = logging.get_verbosity()
         logging.set_verbosity_error()  # the library would report what is left out: layers, heads, the pooler
         try:
@@ -651,7 +655,8 @@ class TimeMAEPreTrainedModel(PreTrainedModel):
                 f"got none for {', '.join(sorted(loading['missing_keys']))}"
             )
         # Torch's initialisation of the patch convolution gives standardised series a variance of 1/3.
-        self.config.encoder_input_scale = source.get_input_embeddings().weight.std().item() * 3**0.5
+        std = source.get_input_embeddings().weight.std().item()
+        self.config.encoder_input_scale = std * 3**0.5 if input_scale is None else input_scale
         source.set_input_embeddings(None)
         weights = source.state_dict()
         if shuffled:

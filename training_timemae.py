@@ -329,7 +329,7 @@ def check_masking(dataset: Splits, config: TimeMAEConfig) -> None:
 
 
 def make_model(
-    model_class: type[TimeMAEPreTrainedModel], config: TimeMAEConfig, arguments: StartArguments
+    model_class: type[TimeMAEPreTrainedModel], config: TimeMAEConfig, arguments: ModelArguments
 ) -> TimeMAEPreTrainedModel:
     """
     A model from scratch, with a pretrained transformers encoder, or from a saved model; then it logs which weights
@@ -340,9 +340,8 @@ def make_model(
     if model_name_or_path is None:
         model = model_class(config)
         if arguments.encoder_name_or_path is not None and arguments.encoder_init != "random":
-            scale = getattr(arguments, "encoder_input_scale", None)
-            model.load_encoder(arguments.encoder_name_or_path, shuffled=arguments.encoder_init == "shuffled")
-            config.encoder_input_scale = scale or config.encoder_input_scale
+            shuffled = arguments.encoder_init == "shuffled"
+            model.load_encoder(arguments.encoder_name_or_path, shuffled, arguments.encoder_input_scale)
         return model
     sequence_length = config.sequence_length
     if interpolate_positions:

@@ -401,6 +401,16 @@ def test_contradictions(bert):
         TimeMAEModel.from_encoder_pretrained(bert, encoder_input_scale=0, **SERIES)
 
 
+def test_weights_for_a_model_with_an_encoder_of_its_own(bert):
+    with pytest.raises(ValueError, match="expected a model with an `encoder_config`, got one with TimeMAE's own"):
+        TimeMAEModel(TimeMAEConfig(**SERIES)).load_encoder(bert)
+
+
+def test_an_input_scale_that_is_given_stays(bert):
+    model = TimeMAEModel.from_encoder_pretrained(bert, encoder_input_scale=0.7, **SERIES)
+    assert model.config.encoder_input_scale == 0.7
+
+
 def test_a_checkpoint_that_lacks_weights(bert, tmp_path):
     config = AutoConfig.from_pretrained(bert)
     config.num_hidden_layers = 3
