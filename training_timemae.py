@@ -685,6 +685,27 @@ def prepare_output_dir(output_dir: str | None, resume_from_checkpoint: str | Non
     return resume_from_checkpoint
 
 
+def check_same_settings(output_dir: Path, name: str, settings: dict[str, Any]) -> None:
+    """
+    Lets runs in `output_dir` be taken up again: keeps the settings of the first call there, in `name`.json.
+
+    Raises:
+        ValueError: the directory holds something else than a `name` with these settings.
+    """
+    path = output_dir / f"{name}.json"
+    if path.is_file():
+        before = json.loads(path.read_text())
+        different = sorted(key for key in settings if settings[key] != before.get(key))
+        if different:
+            raise ValueError(
+                f"expected the settings of the {name} in {output_dir}, got another {', '.join(different)}"
+            )
+    else:
+        prepare_output_dir(str(output_dir))
+        output_dir.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(settings, indent=2) + "\n")
+
+
 def write_results(output_dir: str | Path, metrics: dict[str, Any], settings: dict[str, Any], started: float) -> None:
     """
     Writes `results.json` with the metrics, and what it takes to repeat them.

@@ -41,12 +41,12 @@ from training_timemae import (
     PreTrainingTrainer,
     TimeMAEDataCollator,
     TimeMAETrainer,
+    check_same_settings,
     count_channels,
     extract_features,
     fit_linear_probe,
     longest_series,
     make_feature_extractor,
-    prepare_output_dir,
     write_results,
 )
 
@@ -402,7 +402,8 @@ def main() -> None:
     started = time.time()
     output = arguments.output_dir
     comparison = Comparison(arguments)
-    check_settings(output, {name: value for name, value in vars(arguments).items() if name not in FREE})
+    settings = {name: value for name, value in vars(arguments).items() if name not in FREE}
+    check_same_settings(output, "comparison", settings)
     results = comparison.run()
     tests = [
         test
@@ -423,25 +424,6 @@ def main() -> None:
 
 # What may differ from one call to the next on the same directory.
 FREE = ("output_dir", "encoders", "seeds", "fractions", "encoder_learning_rates")
-
-
-def check_settings(output: Path, settings: dict[str, Any]) -> None:
-    """
-    Raises:
-        ValueError: the output directory holds something else than a comparison with these settings.
-    """
-    path = output / "comparison.json"
-    if path.is_file():
-        before = json.loads(path.read_text())
-        different = sorted(name for name in settings if settings[name] != before.get(name))
-        if different:
-            raise ValueError(
-                f"expected the settings of the comparison in {output}, got another {', '.join(different)}"
-            )
-    else:
-        prepare_output_dir(str(output))
-        output.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(settings, indent=2) + "\n")
 
 
 if __name__ == "__main__":

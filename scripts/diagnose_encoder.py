@@ -32,12 +32,12 @@ from training_timemae import (
     PreTrainingArguments,
     PreTrainingTrainer,
     TimeMAEDataCollator,
+    check_same_settings,
     count_channels,
     extract_features,
     fit_linear_probe,
     longest_series,
     make_feature_extractor,
-    prepare_output_dir,
     write_results,
 )
 
@@ -345,8 +345,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     started = time.time()
-    if not (arguments.output_dir / "results.json").is_file() and not any(arguments.output_dir.glob("*/results.json")):
-        prepare_output_dir(str(arguments.output_dir))
+    settings = {name: value for name, value in vars(arguments).items() if name not in ("output_dir", "variants")}
+    check_same_settings(arguments.output_dir, "diagnosis", settings)
     curves = {
         variant: run(variant, arguments, arguments.output_dir / variant.replace(" ", "-"))
         for variant in arguments.variants

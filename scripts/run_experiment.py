@@ -29,7 +29,7 @@ from transformers import set_seed
 
 from data_timemae import channel_names, load_time_series
 from modeling_timemae import TimeMAEForPreTraining, TimeMAEModel
-from training_timemae import TimeMAEFeatureExtractor, extract_features, prepare_output_dir, write_results
+from training_timemae import TimeMAEFeatureExtractor, check_same_settings, extract_features, write_results
 
 
 SCRIPTS = Path(__file__).resolve().parent
@@ -227,7 +227,7 @@ def main() -> None:
     started = time.time()
     output = arguments.output_dir
     settings = {name: value for name, value in vars(arguments).items() if name not in ("output_dir", "seeds")}
-    check_settings(output, settings)
+    check_same_settings(output, "experiment", settings)
 
     directories = {seed: output / f"seed-{seed}" if len(arguments.seeds) > 1 else output for seed in arguments.seeds}
     metrics = {seed: run_seed(arguments, seed, directory) for seed, directory in directories.items()}
@@ -240,25 +240,6 @@ def main() -> None:
     (output / "report.md").write_text(REPORT.format(**settings, seeds=seeds, table=table))
     print(f"\n{arguments.dataset}\n\n{table}\n")
     print(f"Models, results.json, report.md and pictures are in {output} ({time.time() - started:.0f} s).")
-
-
-def check_settings(output: Path, settings: dict) -> None:
-    """
-    Raises:
-        ValueError: the output directory holds something else than an experiment with these settings.
-    """
-    path = output / "experiment.json"
-    if path.is_file():
-        before = json.loads(path.read_text())
-        different = sorted(name for name in settings if settings[name] != before.get(name))
-        if different:
-            raise ValueError(
-                f"expected the settings of the experiment in {output}, got another {', '.join(different)}"
-            )
-    else:
-        prepare_output_dir(str(output))
-        output.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(settings, indent=2) + "\n")
 
 
 REPORT = """# TimeMAE on {dataset}

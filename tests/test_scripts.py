@@ -357,11 +357,12 @@ def test_a_failing_encoder_is_diagnosed(run_script, tiny_bert, tmp_path):
         "layer-wise rates",
         "TimeMAE's own encoder",
     ]
-    run_script(
+    command = [
         *("diagnose_encoder.py", "--encoder", tiny_bert, "--variants", *variants),
-        *flags(dataset="JapaneseVowels", output_dir="diagnosis", max_steps=4, every=2, patch_length=3),
+        *flags(dataset="JapaneseVowels", output_dir="diagnosis", every=2, patch_length=3),
         *flags(decoder_num_hidden_layers=1),
-    )
+    ]
+    run_script(*command, "--max_steps", 4)
     curves = read_results(tmp_path / "diagnosis")["metrics"]["curves"]
     assert list(curves) == variants
     for curve in curves.values():
@@ -370,3 +371,5 @@ def test_a_failing_encoder_is_diagnosed(run_script, tiny_bert, tmp_path):
         assert {"encoder layer 0", "encoder layer 1", "decoder"} <= set(curve[-1]["gradient_norms"])
     assert "encoder layer 0" not in curves["frozen for a third"][0]["gradient_norms"]
     assert (tmp_path / "diagnosis" / "diagnosis.png").is_file()
+    with pytest.raises(ValueError, match="expected the settings of the diagnosis in diagnosis, got another max_steps"):
+        run_script(*command, "--max_steps", 6)
