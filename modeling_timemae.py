@@ -189,15 +189,44 @@ class TimeMAEEmbeddings(nn.Module):
 
 def fast_dropout(hidden_states: torch.Tensor, probability: float, training: bool) -> torch.Tensor:
     """
-    `F.dropout` of a tensor of any shape. On a CPU, where drawing random numbers takes most of its time, 16 bits decide
-    on an element: the probability is rounded to a multiple of 2^-16.
+    `F.dropout` of a tensor of any shape. On a CPU drawing random numbers takes most of its time, so 16 bits decide on
+    an element, the probability rounded to a multiple of 2^-16; in compiled code a hash of the element's position does.
     """
-    if not training or probability == 0 or hidden_states.device.type != "cpu":
+    on_cpu = hidden_states.device.type == "cpu" and hidden_states.numel() < 2**31
+    if not training or probability == 0 or not on_cpu:
         return F.dropout(hidden_states, probability, training)
-    words = torch.randint(-(2**63), 2**63 - 1, (-(-hidden_states.numel() // 4),), device=hidden_states.device)
-    bits = words.view(torch.int16)[: hidden_states.numel()].view(hidden_states.shape)
-    scale = bits.float().ge_(round(probability * 2**16) - 2**15).div_(1 - probability)
+    draw = hashed_dropout_scale if torch.compiler.is_compiling() else drawn_dropout_scale
+    scale = draw(hidden_states.numel(), probability).view(hidden_states.shape)
     return hidden_states * scale.to(hidden_states.dtype)
+
+
+def drawn_dropout_scale(size: int, probability: float) -> torch.Tensor:
+    """Zero with the given probability, else 1 / (1 - probability), of shape `(size,)`, float32."""
+    words = torch.randint(-(2**63), 2**63 - 1, (-(-size // 4),))
+    bits = words.view(torch.int16)[:size]
+    return bits.float().ge_(round(probability * 2**16) - 2**15).div_(1 - probability)
+
+
+def hashed_dropout_scale(size: int, probability: float) -> torch.Tensor:
+    """The same from a hash of the numbers 0 to `size`, which the compiler makes one loop with no memory to read."""
+    seed = torch.randint(-(2**31), 2**31, (2,), dtype=torch.int32)
+    # Three multiplications that wrap at 2^32, with xorshifts between them; the upper bits are what is compared.
+    words = (torch.arange(size, dtype=torch.int32) ^ seed[0]) * 0x7FEB352D
+    words = (words ^ (words >> 16 & 0xFFFF) ^ seed[1]) * (0x846CA68B - 2**32)
+    words = (words ^ (words >> 15 & 0x1FFFF)) * (0x9E3779B1 - 2**32)
+    scale = (words.float() >= probability * 2.0**32 - 2.0**31).float() / (1 - probability)
+    compute_once(scale)
+    return scale
+
+
+@torch.library.custom_op("timemae::compute_once", mutates_args=("tensor",))
+def compute_once(tensor: torch.Tensor) -> None:
+    """Does nothing: but the compiler, which cannot know, computes the tensor here, not anew in each loop over it."""
+
+
+@compute_once.register_fake
+def _(tensor: torch.Tensor) -> None:
+    pass
 
 
 def eager_attention_forward(

@@ -354,7 +354,7 @@ def compare(sizes: SimpleNamespace, original: str | None) -> dict[str, dict[str,
         case = {"task": task, "width": width, "batch_size": sizes.batch_size}
         cases = {"original": {**case, "code": "original", "original": original}} if original else {}
         cases["here"] = case
-        if sizes.compile and width == 64:
+        if sizes.compile:
             cases["here, compiled"] = {**case, "compiled": True}
         if DEVICE.type != "cpu":
             cases["here, bf16"] = {**case, "bf16": True}
@@ -398,9 +398,9 @@ def grow(sizes: SimpleNamespace) -> dict[str, dict[str, Any]]:
 
 def reach(sizes: SimpleNamespace) -> dict[str, dict[str, Any]]:
     """
-    A series, of a multiple of 1,024 steps, of which a pre-training step stays below the memory limit at batch size 1:
-    where a parabola through three measured peaks meets it, shortened until a run does stay below. A lower bound of the
-    longest: peaks may grow more slowly than the parabola.
+    The longest series, of a multiple of 1,024 steps, of which a pre-training step was seen to stay below the memory
+    limit at batch size 1: a search along the power law of the two peaks next to the limit, until one is less than 5%
+    below it. A length is at most double those before: the law of short series would overrate the longest.
     """
     result = {}
     for name, checkpointing in (("without", False), ("with", True)):
@@ -409,14 +409,18 @@ def reach(sizes: SimpleNamespace) -> dict[str, dict[str, Any]]:
             with Worker(length=length, batch_size=1, checkpointing=checkpointing, warmup=0) as worker:
                 return {"length": length, **worker.start}
 
-        points = [measure(length) for length in sizes.reach_lengths]
-        parabola = np.polyfit([p["length"] for p in points], [p["peak_bytes"] / sizes.memory_limit for p in points], 2)
-        length = int(max(np.roots(parabola - [0, 0, 1]).real)) // 1024 * 1024
-        found = measure(length)
-        while found["peak_bytes"] > sizes.memory_limit:
-            length = int(0.95 * length) // 1024 * 1024
-            found = measure(length)
-        result[name] = found
+        measured = {length: measure(length) for length in sizes.reach_lengths}
+        for _ in range(10):
+            peaks = {length: row["peak_bytes"] / sizes.memory_limit for length, row in measured.items()}
+            if any(0.95 <= peak <= 1 for peak in peaks.values()):
+                break
+            first, last = sorted(sorted(peaks, key=lambda length: abs(np.log(peaks[length])))[:2])
+            exponent = max(np.log(peaks[last] / peaks[first]) / np.log(last / first), 0.5)
+            length = int(min(last * peaks[last] ** (-1 / exponent), 2 * max(peaks))) // 1024 * 1024
+            if length in measured:
+                break
+            measured[length] = measure(length)
+        result[name] = measured[max(length for length, peak in peaks.items() if peak <= 1)]
     return result
 
 
@@ -584,7 +588,7 @@ def main() -> None:
         lengths=[128, 256, 512, 1024, 2048, 4096, 8192],
         channels=[1, 4, 16, 64],
         widths=[64, 128, 256, 512, 768],
-        reach_lengths=[4096, 8192, 16384],
+        reach_lengths=[16384, 32768],
         memory_limit=8 * GIB,
     )
     if arguments.quick:
@@ -596,7 +600,7 @@ def main() -> None:
             lengths=[64, 128],
             channels=[1, 2],
             widths=[8, 16],
-            reach_lengths=[512, 1024, 2048],
+            reach_lengths=[1024, 2048],
             memory_limit=GIB // 16,
         )
     metrics = {
@@ -623,7 +627,7 @@ def main() -> None:
             comparison_table(metrics["comparison"]),
             rate_table(metrics["profile"]),
             growth_table(metrics["growth"]),
-            f"Lengths that {limit} are enough for, one series a batch, at least:\n",
+            f"The longest series that {limit} were enough for, one a batch:\n",
             reach_table(metrics["reach"]),
         ]
     )

@@ -1,5 +1,6 @@
 import copy
 import logging
+import shutil
 
 import pytest
 import scipy.stats
@@ -188,8 +189,10 @@ def test_gradients_are_finite_with_padding(tiny_config):
 # --- Dropout ---
 
 
+@pytest.mark.parametrize("compiling", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_dropout_drops_the_given_share_and_keeps_the_mean(dtype):
+def test_dropout_drops_the_given_share_and_keeps_the_mean(dtype, compiling, monkeypatch):
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: compiling)
     values = torch.ones(301, 333, dtype=dtype, requires_grad=True)
     torch.manual_seed(0)
     dropped = modeling_timemae.fast_dropout(values, 0.2, training=True)
@@ -199,8 +202,35 @@ def test_dropout_drops_the_given_share_and_keeps_the_mean(dtype):
     assert scipy.stats.binomtest(zeros, values.numel(), 0.2).pvalue > 1e-4
     (gradient,) = torch.autograd.grad(dropped.sum(), values)
     assert gradient.equal(dropped)
+    assert not modeling_timemae.fast_dropout(values, 0.2, training=True).equal(dropped)
     torch.manual_seed(0)
     assert modeling_timemae.fast_dropout(values, 0.2, training=True).equal(dropped)
+
+
+@pytest.mark.parametrize("draw", [modeling_timemae.drawn_dropout_scale, modeling_timemae.hashed_dropout_scale])
+def test_dropout_decides_on_each_element_by_itself(draw):
+    torch.manual_seed(0)
+    size, repeats, probability = 4096, 1000, 0.2
+    variance = probability * (1 - probability)
+    dropped = torch.stack([draw(size, probability) == 0 for _ in range(repeats)]).double() - probability
+    # Each position as often as the others, each draw as many, and no position with the one at any distance from it.
+    for sums, terms in ((dropped.sum(0), repeats), (dropped.sum(1), size)):
+        statistic = (sums.square() / (terms * variance)).sum().item()
+        assert 1e-4 < scipy.stats.chi2.cdf(statistic, len(sums)) < 1 - 1e-4
+    correlations = torch.fft.irfft(torch.fft.rfft(dropped).abs().square().sum(0))[1 : size // 2]
+    scores = correlations / (variance * (size * repeats) ** 0.5)
+    assert scores.abs().max() < 5 and scores.std() == pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="needs a C++ compiler")
+def test_compiled_dropout_computes_what_the_hash_says():
+    values = torch.randn(7, 333)
+    dropout = torch.compile(modeling_timemae.fast_dropout, fullgraph=True, options={"fallback_random": True})
+    torch.manual_seed(0)
+    actual = dropout(values, 0.3, True)
+    torch.manual_seed(0)
+    scale = modeling_timemae.hashed_dropout_scale(values.numel(), 0.3).view_as(values)
+    assert torch.allclose(actual, values * scale) and (actual == 0).equal(scale == 0)
 
 
 def test_no_dropout_in_evaluation_or_at_probability_zero():

@@ -412,3 +412,10 @@ def test_refuses_series_too_short_to_mask(vowels, vowels_config):
     vowels_config.patch_length = 8
     with pytest.raises(ValueError, match="masks at least one patch of 8 time steps, got 7 time steps in series"):
         check_masking(vowels, vowels_config)
+
+
+@pytest.mark.parametrize("supported", [False, True])
+def test_bf16_on_a_processor_without_units_for_it_warns(supported, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: supported)
+    PreTrainingArguments(output_dir=tmp_path, bf16=True, use_cpu=True)
+    assert ("no units for bf16" in caplog.text) != supported
