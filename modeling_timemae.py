@@ -201,17 +201,17 @@ def fast_dropout(hidden_states: torch.Tensor, probability: float, training: bool
 
 
 def drawn_dropout_scale(size: int, probability: float) -> torch.Tensor:
-    """Zero with the given probability, else 1 / (1 - probability), of shape `(size,)`, float32."""
-    words = torch.randint(-(2**63), 2**63 - 1, (-(-size // 4),))
+    """Zero with the given probability, else 1 / (1 - probability): `(size,)`, float32, on the CPU."""
+    words = torch.randint(-(2**63), 2**63 - 1, (-(-size // 4),), device="cpu")
     bits = words.view(torch.int16)[:size]
     return bits.float().ge_(round(probability * 2**16) - 2**15).div_(1 - probability)
 
 
 def hashed_dropout_scale(size: int, probability: float) -> torch.Tensor:
     """The same from a hash of the numbers 0 to `size`, which the compiler makes one loop with no memory to read."""
-    seed = torch.randint(-(2**31), 2**31, (2,), dtype=torch.int32)
+    seed = torch.randint(-(2**31), 2**31, (2,), dtype=torch.int32, device="cpu")
     # Three multiplications that wrap at 2^32, with xorshifts between them; the upper bits are what is compared.
-    words = (torch.arange(size, dtype=torch.int32) ^ seed[0]) * 0x7FEB352D
+    words = (torch.arange(size, dtype=torch.int32, device="cpu") ^ seed[0]) * 0x7FEB352D
     words = (words ^ (words >> 16 & 0xFFFF) ^ seed[1]) * (0x846CA68B - 2**32)
     words = (words ^ (words >> 15 & 0x1FFFF)) * (0x9E3779B1 - 2**32)
     scale = (words.float() >= probability * 2.0**32 - 2.0**31).float() / (1 - probability)

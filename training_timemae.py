@@ -159,7 +159,8 @@ class RunArguments(TrainingArguments):
     def __post_init__(self):
         super().__post_init__()
         on_cpu = self.use_cpu or not torch.accelerator.is_available()
-        if self.bf16 and on_cpu and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        mkldnn = torch.backends.mkldnn.is_available()
+        if self.bf16 and on_cpu and mkldnn and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
             logger.warning("This processor has no units for bf16: a step takes many times as long as in float32.")
         if self.torch_compile and on_cpu:
             from torch._inductor import config as inductor_config  # two seconds that others need not wait

@@ -222,6 +222,15 @@ def test_dropout_decides_on_each_element_by_itself(draw):
     assert scores.abs().max() < 5 and scores.std() == pytest.approx(1, abs=0.1)
 
 
+@pytest.mark.parametrize("compiling", [False, True])
+def test_dropout_stays_on_the_cpu_whatever_the_default_device(compiling, monkeypatch):
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: compiling)
+    values = torch.ones(8, 8)
+    with torch.device("meta"):
+        dropped = modeling_timemae.fast_dropout(values, 0.5, training=True)
+    assert dropped.device.type == "cpu"
+
+
 @pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="needs a C++ compiler")
 def test_compiled_dropout_computes_what_the_hash_says():
     values = torch.randn(7, 333)
