@@ -162,11 +162,6 @@ class RunArguments(TrainingArguments):
         mkldnn = torch.backends.mkldnn.is_available()
         if self.bf16 and on_cpu and mkldnn and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
             logger.warning("This processor has no units for bf16: a step takes many times as long as in float32.")
-        if self.torch_compile and on_cpu:
-            from torch._inductor import config as inductor_config  # two seconds that others need not wait
-
-            # On a CPU the generator of compiled code draws one number at a time.
-            inductor_config.fallback_random = True
 
 
 @dataclass

@@ -28,7 +28,6 @@ from typing import Any
 import matplotlib
 import numpy as np
 import torch
-from torch._inductor import config as inductor_config
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
@@ -277,8 +276,6 @@ def matmul_rate(bf16: bool) -> float:
 def serve(case: Case, connection: Connection) -> None:
     """Answers one command after the other with a measurement, until None comes; the first answer is of the start."""
     torch.manual_seed(0)
-    # Inductor's own generator draws one number at a time on a CPU.
-    inductor_config.fallback_random = DEVICE.type == "cpu"
     values = torch.randn(case["batch_size"], case["length"], case["channels"], device=DEVICE)
     labels = torch.randint(NUM_LABELS, (case["batch_size"],), device=DEVICE)
     makers = {"here": step_of_ours, "original": step_of_original, "PatchTST": step_of_patchtst}

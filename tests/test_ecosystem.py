@@ -142,6 +142,24 @@ def test_compile_without_graph_breaks(model_class, training, tiny_config):
         torch.testing.assert_close(actual, expected, atol=1e-5, rtol=0)
 
 
+def test_compiled_gradient_checkpointing_repeats_its_dropout(tiny_config):
+    tiny_config.hidden_dropout_prob = tiny_config.attention_probs_dropout_prob = 0.5
+    tiny_config.residual_gate_init = 1.0
+    model = TimeMAEForPreTraining(tiny_config).train()
+    past_values = torch.randn(4, 40, 3)
+    losses, gradients = [], []
+    for checkpointing in (False, True):
+        if checkpointing:
+            model.activation_checkpointing_enable()
+        torch._dynamo.reset()
+        torch.manual_seed(0)
+        loss = torch.compile(model, fullgraph=True, backend="aot_eager")(past_values).loss
+        losses.append(loss)
+        gradients.append(torch.autograd.grad(loss, list(model.timemae.encoder.parameters())))
+    assert losses[0] == losses[1]
+    torch.testing.assert_close(*gradients)
+
+
 class Encoder(torch.nn.Module):
     def __init__(self, model):
         super().__init__()
