@@ -36,6 +36,10 @@ CUSTOM_PIPELINES = {
     }
 }
 
+# Torch's initialisation of the patch convolution gives patches of standardised series a variance of 1/3; this factor
+# makes it 1.
+UNIT_VARIANCE_SCALE = 3**0.5
+
 # What transformers itself passes to a configuration or keeps in config.json, beside the declared fields.
 _LIBRARY_ARGUMENTS = {
     "attn_implementation",
@@ -52,6 +56,11 @@ _LIBRARY_ARGUMENTS = {
     "torch_dtype",
     "use_cache",
 }
+
+
+def count_patches(num_steps: int, patch_length: int) -> int:
+    """Returns the number of patches of a series of `num_steps` time steps, the last one padded: ⌈T / δ⌉."""
+    return math.ceil(num_steps / patch_length)
 
 
 @strict
@@ -197,14 +206,12 @@ class TimeMAEConfig(PreTrainedConfig):
         super().__post_init__(**kwargs)
         for name, default in (("hidden_size", 64), ("num_hidden_layers", 8), ("num_attention_heads", 4)):
             if getattr(self, name) is None:
-                setattr(
-                    self, name, default if self.encoder_config is None else getattr(self.encoder_config, name, default)
-                )
+                setattr(self, name, getattr(self.encoder_config, name, default))
         if self.intermediate_size is None:
             self.intermediate_size = 4 * self.hidden_size
         if self.encoder_input_scale is None and self.encoder_config is not None:
-            # Torch's initialisation of the patch convolution gives standardised series a variance of 1/3.
-            self.encoder_input_scale = getattr(self.encoder_config, "initializer_range", 0.02) * 3**0.5
+            std = getattr(self.encoder_config, "initializer_range", 0.02)
+            self.encoder_input_scale = std * UNIT_VARIANCE_SCALE
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs):
@@ -229,8 +236,8 @@ class TimeMAEConfig(PreTrainedConfig):
 
     @property
     def num_patches(self) -> int:
-        """Number of patches of a series of `sequence_length` time steps, the last one padded: ⌈T / δ⌉."""
-        return math.ceil(self.sequence_length / self.patch_length)
+        """Number of patches of a series of `sequence_length` time steps."""
+        return count_patches(self.sequence_length, self.patch_length)
 
     def num_masked_patches(self, num_patches: int) -> int:
         """Number of patches that pre-training hides out of `num_patches`: ⌊`mask_ratio` · `num_patches`⌋."""
@@ -318,4 +325,4 @@ class TimeMAEConfig(PreTrainedConfig):
 TimeMAEConfig.register_for_auto_class()
 
 
-__all__ = ["TimeMAEConfig"]
+__all__ = ["TimeMAEConfig", "count_patches"]

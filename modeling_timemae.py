@@ -7,24 +7,20 @@ Shapes: `batch_size` series of `time` steps and `num_channels` variables become 
 steps, each embedded in `hidden_size` dimensions. Pre-training hides `num_masked` of them and sees `num_visible`.
 """
 
-import inspect
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 from torch.optim.optimizer import register_optimizer_step_post_hook
-from transformers import AutoConfig, AutoModel, PreTrainedConfig
 from transformers import initialization as init
 from transformers.activations import ACT2FN
 from transformers.masking_utils import create_bidirectional_mask
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutput, BaseModelOutputWithPooling, SequenceClassifierOutput
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel
-from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES, MODEL_MAPPING
 from transformers.processing_utils import Unpack
 from transformers.utils import ModelOutput, TransformersKwargs, logging
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
@@ -33,10 +29,14 @@ from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
 try:
     from .configuration_timemae import TimeMAEConfig
+    from .cpu_timemae import fast_dropout, fast_softmax, sample_codewords
+    from .text_encoder_timemae import TextEncoderMixin, TimeMAETextEncoder
 except ImportError:
     if __package__:
         raise
     from configuration_timemae import TimeMAEConfig
+    from cpu_timemae import fast_dropout, fast_softmax, sample_codewords
+    from text_encoder_timemae import TextEncoderMixin, TimeMAETextEncoder
 
 
 logger = logging.get_logger(__name__)
@@ -187,48 +187,6 @@ class TimeMAEEmbeddings(nn.Module):
             raise ValueError(f"expected at least one observed value in each series, got none in series {empty}")
 
 
-def fast_dropout(hidden_states: torch.Tensor, probability: float, training: bool) -> torch.Tensor:
-    """
-    `F.dropout` of a tensor of any shape. On a CPU drawing random numbers takes most of its time, so 16 bits decide on
-    an element, the probability rounded to a multiple of 2^-16; in compiled code a hash of the element's position does.
-    """
-    on_cpu = hidden_states.device.type == "cpu" and hidden_states.numel() < 2**31
-    if not training or probability == 0 or not on_cpu:
-        return F.dropout(hidden_states, probability, training)
-    draw = hashed_dropout_scale if torch.compiler.is_compiling() else drawn_dropout_scale
-    scale = draw(hidden_states.numel(), probability).view(hidden_states.shape)
-    return hidden_states * scale.to(hidden_states.dtype)
-
-
-def drawn_dropout_scale(size: int, probability: float) -> torch.Tensor:
-    """Zero with the given probability, else 1 / (1 - probability): `(size,)`, float32, on the CPU."""
-    words = torch.randint(-(2**63), 2**63 - 1, (-(-size // 4),), device="cpu")
-    bits = words.view(torch.int16)[:size]
-    return bits.float().ge_(round(probability * 2**16) - 2**15).div_(1 - probability)
-
-
-def hashed_dropout_scale(size: int, probability: float) -> torch.Tensor:
-    """The same from a hash of the numbers 0 to `size`, which the compiler makes one loop with no memory to read."""
-    seed = torch.randint(-(2**31), 2**31, (2,), dtype=torch.int32, device="cpu")
-    # Three multiplications that wrap at 2^32, with xorshifts between them; the upper bits are what is compared.
-    words = (torch.arange(size, dtype=torch.int32, device="cpu") ^ seed[0]) * 0x7FEB352D
-    words = (words ^ (words >> 16 & 0xFFFF) ^ seed[1]) * (0x846CA68B - 2**32)
-    words = (words ^ (words >> 15 & 0x1FFFF)) * (0x9E3779B1 - 2**32)
-    scale = (words.float() >= probability * 2.0**32 - 2.0**31).float() / (1 - probability)
-    compute_once(scale)
-    return scale
-
-
-@torch.library.custom_op("timemae::compute_once", mutates_args=("tensor",))
-def compute_once(tensor: torch.Tensor) -> None:
-    """Does nothing: but the compiler, which cannot know, computes the tensor here, not anew in each loop over it."""
-
-
-@compute_once.register_fake
-def _(tensor: torch.Tensor) -> None:
-    pass
-
-
 def eager_attention_forward(
     module: nn.Module,
     query: torch.Tensor,
@@ -244,11 +202,7 @@ def eager_attention_forward(
         attn_weights = attn_weights.masked_fill(~attention_mask, torch.finfo(attn_weights.dtype).min)
     elif attention_mask is not None:
         attn_weights = attn_weights + attention_mask
-    num_keys = attn_weights.shape[-1]
-    if num_keys < 8 and attn_weights.device.type == "cpu":
-        # A softmax takes three times as long over rows that do not fill a vector register.
-        attn_weights = F.pad(attn_weights, (0, 8 - num_keys), value=-torch.inf)
-    attn_weights = F.softmax(attn_weights, dim=-1, dtype=torch.float32).to(query.dtype)[..., :num_keys]
+    attn_weights = fast_softmax(attn_weights).to(query.dtype)
     attn_weights = fast_dropout(attn_weights, dropout, module.training)
     attn_output = torch.matmul(attn_weights, value).transpose(1, 2).contiguous()
     return attn_output, attn_weights
@@ -383,128 +337,6 @@ class TimeMAEEncoder(nn.Module):
         return BaseModelOutput(last_hidden_state=zero_padding(hidden_states, patch_mask))
 
 
-class TimeMAETextEncoder(nn.Module):
-    """
-    A transformers encoder, that of `config.encoder_config`, in the place of [`TimeMAEEncoder`]: it takes patch
-    embeddings as `inputs_embeds`. Without word embeddings and pooler, which it does not need.
-
-    Raises:
-        ValueError: the model is no encoder that takes `inputs_embeds` and `position_ids`, or has fewer positions than
-            there are patches.
-    """
-
-    def __init__(self, config: TimeMAEConfig):
-        super().__init__()
-        self.config = config
-        encoder_config = config.encoder_config
-        check_text_encoder(encoder_config)
-        self.model = AutoModel.from_config(encoder_config, **without_pooler(encoder_config))
-        self.model.set_input_embeddings(None)
-
-        # RoBERTa and its kin number positions from behind the padding index.
-        positions = getattr(getattr(self.model, "embeddings", None), "position_embeddings", None)
-        padding_index = getattr(positions, "padding_idx", None)
-        self.first_position = 0 if padding_index is None else padding_index + 1
-        num_positions = encoder_config.max_position_embeddings - self.first_position
-        if config.num_patches > num_positions:
-            raise ValueError(
-                f"expected at most {num_positions} patches, as many as the {encoder_config.model_type!r} encoder has "
-                f"positions, got {config.num_patches}: `sequence_length` {config.sequence_length}, "
-                f"`patch_length` {config.patch_length}"
-            )
-        self.projection_in = self.projection_out = None
-        if config.encoder_projection:
-            input_size = getattr(encoder_config, "embedding_size", encoder_config.hidden_size)
-            self.projection_in = nn.Linear(config.hidden_size, input_size)
-            self.projection_out = nn.Linear(encoder_config.hidden_size, config.hidden_size)
-
-    def forward(
-        self,
-        hidden_states: torch.Tensor,
-        patch_ids: torch.Tensor,
-        patch_mask: torch.Tensor | None = None,
-        **kwargs: Unpack[TransformersKwargs],
-    ) -> BaseModelOutput:
-        """
-        Args:
-            hidden_states (`torch.Tensor` of shape `(batch_size, n, hidden_size)`):
-                patch embeddings without positions; all patches of a series or a subset.
-            patch_ids (`torch.LongTensor` of shape `(batch_size, n)`): which patches these are, their positions.
-            patch_mask (`torch.BoolTensor` of shape `(batch_size, n)`, *optional*): False at padding.
-
-        Returns:
-            [`~transformers.modeling_outputs.BaseModelOutput`]: `last_hidden_state` of the shape of `hidden_states`,
-            zero at padding; `hidden_states` and `attentions` of the encoder on request.
-        """
-        for name in ("output_hidden_states", "output_attentions"):
-            kwargs.setdefault(name, getattr(self.config, name))
-        hidden_states = hidden_states * self.config.encoder_input_scale
-        if self.projection_in is not None:
-            hidden_states = self.projection_in(hidden_states)
-        outputs = self.model(
-            inputs_embeds=hidden_states,
-            attention_mask=patch_mask,
-            position_ids=patch_ids + self.first_position,
-            **kwargs,
-        )
-        last_hidden_state = outputs.last_hidden_state
-        if self.projection_out is not None:
-            last_hidden_state = self.projection_out(last_hidden_state)
-        return BaseModelOutput(
-            last_hidden_state=zero_padding(last_hidden_state, patch_mask),
-            hidden_states=outputs.hidden_states,
-            attentions=outputs.attentions,
-        )
-
-
-def check_text_encoder(encoder_config: PreTrainedConfig) -> None:
-    """
-    Raises:
-        ValueError: the model is no encoder, or none that takes patch embeddings and their positions.
-    """
-    model_type = encoder_config.model_type
-    decodes = encoder_config.is_encoder_decoder or getattr(encoder_config, "is_decoder", False)
-    # What tells an encoder from a decoder is that the library has it fill in masks.
-    if model_type not in MODEL_FOR_MASKED_LM_MAPPING_NAMES or decodes:
-        raise ValueError(f"expected an encoder such as BERT, one trained on masked tokens, got {model_type!r}")
-    if any(getattr(encoder_config, name, None) for name in ("relative_attention", "relative_attention_num_buckets")):
-        raise ValueError(
-            "expected an encoder that takes the positions of what it sees, as some patches are hidden, "
-            f"got {model_type!r}, which counts them itself"
-        )
-    arguments = inspect.signature(MODEL_MAPPING[type(encoder_config)].forward).parameters
-    missing = [name for name in ("inputs_embeds", "attention_mask", "position_ids") if name not in arguments]
-    if missing:
-        raise ValueError(f"expected an encoder that takes {', '.join(missing)}, got {model_type!r}, which does not")
-
-
-def load_text_encoder_config(name_or_path: str, num_hidden_layers: int | None = None, **kwargs) -> PreTrainedConfig:
-    """
-    The configuration of a pretrained transformers encoder, cut to its first `num_hidden_layers`.
-
-    Raises:
-        ValueError: there is none, it is of no encoder, or it has fewer layers.
-    """
-    try:
-        encoder_config = AutoConfig.from_pretrained(name_or_path, **kwargs)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"expected a transformers encoder in {str(name_or_path)!r}, got none: {error}") from error
-    check_text_encoder(encoder_config)
-    if num_hidden_layers is not None:
-        available = encoder_config.num_hidden_layers
-        if not 1 <= num_hidden_layers <= available:
-            raise ValueError(f"expected `num_hidden_layers` from 1 to {available}, got {num_hidden_layers}")
-        encoder_config.num_hidden_layers = num_hidden_layers
-        if getattr(encoder_config, "layer_types", None) is not None:
-            encoder_config.layer_types = encoder_config.layer_types[:num_hidden_layers]
-    return encoder_config
-
-
-def without_pooler(encoder_config: PreTrainedConfig) -> dict[str, bool]:
-    arguments = inspect.signature(MODEL_MAPPING[type(encoder_config)]).parameters
-    return {"add_pooling_layer": False} if "add_pooling_layer" in arguments else {}
-
-
 def make_encoder(config: TimeMAEConfig) -> TimeMAEEncoder | TimeMAETextEncoder:
     return TimeMAEEncoder(config) if config.encoder_config is None else TimeMAETextEncoder(config)
 
@@ -561,7 +393,7 @@ def gather_patches(hidden_states: torch.Tensor, patch_ids: torch.Tensor) -> torc
     return hidden_states.flatten(0, 1).index_select(0, rows.flatten()).unflatten(0, patch_ids.shape)
 
 
-class TimeMAEPreTrainedModel(PreTrainedModel):
+class TimeMAEPreTrainedModel(TextEncoderMixin, PreTrainedModel):
     """Base class: weight initialisation, loading, saving and what the library must know of the architecture."""
 
     config_class = TimeMAEConfig
@@ -588,112 +420,6 @@ class TimeMAEPreTrainedModel(PreTrainedModel):
             recorded = {**self._can_record_outputs}
             self._can_record_outputs = {name: recorded[name] for name in recorded if name == "cross_attentions"}
         super().__init__(config)
-
-    @classmethod
-    def from_encoder_pretrained(
-        cls,
-        name_or_path: str,
-        *,
-        num_hidden_layers: int | None = None,
-        init: Literal["pretrained", "random", "shuffled"] = "pretrained",
-        freeze: bool = False,
-        encoder_kwargs: dict[str, Any] | None = None,
-        **config,
-    ) -> "TimeMAEPreTrainedModel":
-        r"""
-        A model whose visible encoder is a pretrained transformers encoder: BERT, RoBERTa, DistilBERT, ELECTRA,
-        ModernBERT or another that takes `inputs_embeds`.
-
-        Args:
-            name_or_path (`str`):
-                Hub id, such as `"google/bert_uncased_L-4_H-256_A-4"` or `"bert-base-uncased"`, or directory.
-            num_hidden_layers (`int`, *optional*):
-                Keep so many of the first layers; absent: all.
-            init (`"pretrained"`, `"random"` or `"shuffled"`, defaults to `"pretrained"`):
-                Where the weights come from: the checkpoint; the architecture's own random initialisation; or the
-                checkpoint, with the values of each tensor in random order (same statistics, no knowledge). The last
-                two are the controls of a comparison. Their randomness is torch's: seed it.
-            freeze (`bool`, defaults to False):
-                Whether the encoder keeps its weights; patch embeddings, decoder and head learn.
-            encoder_kwargs (`dict`, *optional*):
-                Passed to `AutoConfig.from_pretrained` and `AutoModel.from_pretrained`: `revision`, `token`, ...
-            config:
-                Arguments of [`TimeMAEConfig`]. `hidden_size` and `num_attention_heads` follow the encoder,
-                `encoder_input_scale` brings patch embeddings of standardised series to the standard deviation of the
-                encoder's word embeddings.
-
-        Raises:
-            ValueError: no model there, no encoder, fewer layers than asked for, fewer positions than patches, weights
-                missing in the checkpoint, or arguments that [`TimeMAEConfig`] refuses.
-
-        Example:
-
-        ```python
-        >>> model = TimeMAEForPreTraining.from_encoder_pretrained(
-        ...     "google/bert_uncased_L-4_H-256_A-4", num_channels=9, sequence_length=128, patch_length=8
-        ... )
-        ```"""
-        if init not in ("pretrained", "random", "shuffled"):
-            raise ValueError(f"expected `init` to be 'pretrained', 'random' or 'shuffled', got {init!r}")
-        encoder_kwargs = encoder_kwargs or {}
-        encoder_config = load_text_encoder_config(name_or_path, num_hidden_layers, **encoder_kwargs)
-        model = cls(TimeMAEConfig(encoder_config=encoder_config, **config))
-        if init != "random":
-            input_scale = config.get("encoder_input_scale")
-            model.load_encoder(name_or_path, init == "shuffled", input_scale, **encoder_kwargs)
-        if freeze:
-            model.base_model.encoder.model.requires_grad_(False)
-        return model
-
-    @torch.no_grad()
-    def load_encoder(
-        self, name_or_path: str, shuffled: bool = False, input_scale: float | None = None, **kwargs
-    ) -> None:
-        """
-        Gives the encoder, and the target encoder, the weights of a pretrained transformers encoder, or the values of
-        each of its tensors in random order. Sets `config.encoder_input_scale` to `input_scale`; if absent, to what
-        brings patch embeddings of standardised series to the standard deviation of its word embeddings. `kwargs` go to
-        `AutoModel.from_pretrained`.
-
-        Raises:
-            ValueError: the model has an encoder of its own, there are no weights, or some are missing.
-        """
-        encoder_config = self.config.encoder_config
-        if encoder_config is None:
-            raise ValueError("expected a model with an `encoder_config`, got one with TimeMAE's own encoder")
-        verbosity = logging.get_verbosity()
-        logging.set_verbosity_error()  # the library would report what is left out: layers, heads, the pooler
-        try:
-            source, loading = AutoModel.from_pretrained(
-                name_or_path,
-                config=encoder_config,
-                output_loading_info=True,
-                dtype=torch.float32,
-                **without_pooler(encoder_config),
-                **kwargs,
-            )
-        except OSError as error:
-            raise ValueError(
-                f"expected the weights of an encoder in {str(name_or_path)!r}, got none: {error}"
-            ) from error
-        finally:
-            logging.set_verbosity(verbosity)
-        if loading["missing_keys"]:
-            raise ValueError(
-                f"expected all weights of a {encoder_config.model_type!r} encoder in {str(name_or_path)!r}, "
-                f"got none for {', '.join(sorted(loading['missing_keys']))}"
-            )
-        # Torch's initialisation of the patch convolution gives standardised series a variance of 1/3.
-        std = source.get_input_embeddings().weight.std().item()
-        self.config.encoder_input_scale = std * 3**0.5 if input_scale is None else input_scale
-        source.set_input_embeddings(None)
-        weights = source.state_dict()
-        if shuffled:
-            weights = {
-                name: value.flatten()[torch.randperm(value.numel())].view_as(value) for name, value in weights.items()
-            }
-        for encoder in filter(None, (self.base_model.encoder, getattr(self, "target_encoder", None))):
-            encoder.model.load_state_dict(weights)
 
     @torch.no_grad()
     def _init_weights(self, module):
@@ -762,7 +488,7 @@ class TimeMAEModel(TimeMAEPreTrainedModel):
                 Normalised series of at most `sequence_length` time steps; what stands where nothing was observed
                 does not matter.
             past_observed_mask (`torch.BoolTensor` of shape `(batch_size, time, num_channels)`, *optional*):
-                True where a value was observed; absent: all were. A patch without an observed value is padding.
+                True where a value was observed; if not given, all were. A patch without an observed value is padding.
 
         Returns:
             [`~transformers.modeling_outputs.BaseModelOutputWithPooling`]: `last_hidden_state` of shape
@@ -878,10 +604,10 @@ class TimeMAEForPreTraining(TimeMAEPreTrainedModel):
             past_values (`torch.FloatTensor` of shape `(batch_size, time, num_channels)`):
                 Normalised series of at most `sequence_length` time steps.
             past_observed_mask (`torch.BoolTensor` of shape `(batch_size, time, num_channels)`, *optional*):
-                True where a value was observed; absent: all were. A patch without an observed value is padding.
+                True where a value was observed; if not given, all were. A patch without an observed value is padding.
             masking_noise (`torch.FloatTensor` of shape `(batch_size, num_patches)`, *optional*):
                 The ⌊`mask_ratio` · n⌋ patches with the highest noise, of the n real patches of a series, are masked.
-                Drawn uniformly if absent; pass it to repeat a mask.
+                Drawn uniformly if not given; pass it to repeat a mask.
             return_loss (`bool`, defaults to True):
                 Whether to compute the losses.
 
@@ -1042,18 +768,6 @@ class TimeMAEForPreTraining(TimeMAEPreTrainedModel):
         return errors.sum() / (masked_mask.sum() * errors.shape[-1]).clamp(min=1)
 
 
-def sample_codewords(scores: torch.Tensor, noise_scale: float) -> torch.Tensor:
-    """
-    Draws codewords `(...)` from `softmax(scores / noise_scale)`, which is how the best of the scores
-    `(..., codebook_size)` plus `noise_scale` times Gumbel noise is distributed, with one random number each.
-    """
-    if noise_scale == 0:
-        return scores.argmax(-1)
-    cumulative = (scores.float() / noise_scale).softmax(-1).cumsum(-1)
-    threshold = torch.rand_like(cumulative[..., :1]) * cumulative[..., -1:]
-    return torch.searchsorted(cumulative, threshold, right=True).squeeze(-1).clamp(max=scores.shape[-1] - 1)
-
-
 def codebook_perplexity(codewords: torch.Tensor, codebook_size: int) -> torch.Tensor:
     """Exponential of the entropy of the frequencies of `codewords`, of any shape; -100 does not count."""
     shifted = codewords.flatten() + 100
@@ -1066,7 +780,7 @@ class TimeMAEForTimeSeriesClassification(TimeMAEPreTrainedModel):
     """
     The visible encoder with a linear head on the mean over patches: FineAll, or FineLast after
     [`~TimeMAEForTimeSeriesClassification.freeze_encoder`]. `config.problem_type` chooses between single-label and
-    multi-label classification and regression; if absent, it follows from `num_labels` and the type of the labels.
+    multi-label classification and regression; if not set, it follows from `num_labels` and the type of the labels.
     """
 
     _keys_to_ignore_on_load_unexpected = [r"^(decoder|target_encoder|tokenizer)\.", r"^mask_token$"]
@@ -1078,18 +792,6 @@ class TimeMAEForTimeSeriesClassification(TimeMAEPreTrainedModel):
         self.dropout = nn.Dropout(config.classifier_dropout)
         self.classifier = nn.Linear(config.hidden_size, config.num_labels)
         self.post_init()
-
-    @staticmethod
-    def _finalize_model_loading(model, load_config, loading_info):
-        # A new head is what one wants of a pre-training checkpoint: one line says so, in place of the library's table.
-        new_head = loading_info.missing_keys.intersection(["classifier.weight", "classifier.bias"])
-        model._keys_to_ignore_on_load_missing = new_head
-        loading_info = TimeMAEPreTrainedModel._finalize_model_loading(model, load_config, loading_info)
-        del model._keys_to_ignore_on_load_missing
-        if new_head:
-            logger.warning("The classification head is new and has to be trained: %s.", ", ".join(sorted(new_head)))
-        loading_info.missing_keys |= new_head
-        return loading_info
 
     def freeze_encoder(self) -> None:
         """Trains the head only (FineLast): no gradient for the encoder, and no dropout in it."""
@@ -1105,10 +807,9 @@ class TimeMAEForTimeSeriesClassification(TimeMAEPreTrainedModel):
     @can_return_tuple
     def forward(
         self,
-        past_values: torch.FloatTensor | None = None,
+        past_values: torch.FloatTensor,
         past_observed_mask: torch.BoolTensor | None = None,
         labels: torch.Tensor | None = None,
-        pooler_output: torch.FloatTensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> SequenceClassifierOutput:
         r"""
@@ -1116,29 +817,20 @@ class TimeMAEForTimeSeriesClassification(TimeMAEPreTrainedModel):
             past_values (`torch.FloatTensor` of shape `(batch_size, time, num_channels)`):
                 Normalised series of at most `sequence_length` time steps.
             past_observed_mask (`torch.BoolTensor` of shape `(batch_size, time, num_channels)`, *optional*):
-                True where a value was observed; absent: all were. A patch without an observed value is padding.
+                True where a value was observed; if not given, all were. A patch without an observed value is padding.
             labels (`torch.Tensor`, *optional*):
                 Single-label: integers of shape `(batch_size,)` in [0, num_labels). Multi-label: zeros and ones of
                 shape `(batch_size, num_labels)`. Regression: numbers of shape `(batch_size,)` or
                 `(batch_size, num_labels)`.
-            pooler_output (`torch.FloatTensor` of shape `(batch_size, hidden_size)`, *optional*):
-                What the encoder made of the series before: takes the place of `past_values`, to train the head alone.
 
         Returns:
             [`~transformers.modeling_outputs.SequenceClassifierOutput`]: `loss` if labels are given, `logits` of shape
             `(batch_size, num_labels)`, `hidden_states` and `attentions` on request.
 
         Raises:
-            ValueError: input that [`TimeMAEModel`] refuses; both or neither of `past_values` and `pooler_output`;
-                labels of a wrong shape or out of range.
+            ValueError: input that [`TimeMAEModel`] refuses; labels of a wrong shape or out of range.
         """
-        if (past_values is None) == (pooler_output is None):
-            given = "neither" if past_values is None else "both"
-            raise ValueError(f"expected either past_values or pooler_output, got {given}")
-        if pooler_output is None:
-            outputs = self.timemae(past_values, past_observed_mask, **kwargs)
-        else:
-            outputs = BaseModelOutputWithPooling(pooler_output=pooler_output)
+        outputs = self.timemae(past_values, past_observed_mask, **kwargs)
         logits = self.classifier(self.dropout(outputs.pooler_output))
         loss = None if labels is None else self.compute_loss(logits, labels)
         return SequenceClassifierOutput(

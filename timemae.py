@@ -1,5 +1,12 @@
 # Copyright 2026 The TimeMAE for Hugging Face authors. Licensed under the Apache License, Version 2.0.
-"""The front door: `import timemae` gives the public names and makes the Auto classes of transformers know them."""
+"""
+The front door: `import timemae` gives every public name and makes the Auto classes of transformers know TimeMAE.
+
+The model is there at once. What loads data and trains comes with its first use, as it imports much else.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from transformers import (
     AutoConfig,
@@ -21,6 +28,69 @@ from modeling_timemae import (
 from pipeline_timemae import TimeSeriesClassificationPipeline
 
 
+if TYPE_CHECKING:
+    from data_timemae import (
+        TimeSeriesDataError,
+        channel_names,
+        channel_statistics,
+        load_time_series,
+        shuffle_stream,
+        summarise,
+    )
+    from training_timemae import (
+        CodewordMetrics,
+        FineTuningArguments,
+        PreTrainingArguments,
+        PreTrainingTrainer,
+        TimeMAEDataCollator,
+        TimeMAEHead,
+        TimeMAETrainer,
+        classification_metrics,
+        extract_features,
+        fit_linear_probe,
+        make_feature_extractor,
+        make_model_card,
+        probe_scores,
+        regression_metrics,
+        with_fixed_masks,
+        with_pooler_output,
+    )
+
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CodewordMetrics",
+    "FineTuningArguments",
+    "PreTrainingArguments",
+    "PreTrainingTrainer",
+    "TimeMAEConfig",
+    "TimeMAEDataCollator",
+    "TimeMAEFeatureExtractor",
+    "TimeMAEForPreTraining",
+    "TimeMAEForTimeSeriesClassification",
+    "TimeMAEHead",
+    "TimeMAEModel",
+    "TimeMAEPreTrainedModel",
+    "TimeMAETrainer",
+    "TimeSeriesClassificationPipeline",
+    "TimeSeriesDataError",
+    "channel_names",
+    "channel_statistics",
+    "classification_metrics",
+    "extract_features",
+    "fit_linear_probe",
+    "load_time_series",
+    "make_feature_extractor",
+    "make_model_card",
+    "probe_scores",
+    "regression_metrics",
+    "shuffle_stream",
+    "summarise",
+    "with_fixed_masks",
+    "with_pooler_output",
+]
+
 AutoConfig.register("timemae", TimeMAEConfig, exist_ok=True)
 AutoFeatureExtractor.register(TimeMAEConfig, TimeMAEFeatureExtractor, exist_ok=True)
 AutoModel.register(TimeMAEConfig, TimeMAEModel, exist_ok=True)
@@ -31,12 +101,15 @@ PIPELINE_REGISTRY.register_pipeline(
 )
 
 
-__all__ = [
-    "TimeMAEConfig",
-    "TimeMAEFeatureExtractor",
-    "TimeMAEForPreTraining",
-    "TimeMAEForTimeSeriesClassification",
-    "TimeMAEModel",
-    "TimeMAEPreTrainedModel",
-    "TimeSeriesClassificationPipeline",
-]
+def __getattr__(name: str) -> Any:
+    """Returns a public name of data_timemae or training_timemae, imported when it is asked for (PEP 562)."""
+    if name in __all__:
+        for room in ("training_timemae", "data_timemae"):  # the first is lazy itself
+            module = importlib.import_module(room)
+            if name in module.__all__:
+                return getattr(module, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -33,7 +33,8 @@ from configuration_timemae import TimeMAEConfig
 from data_timemae import channel_statistics, load_time_series
 from feature_extraction_timemae import NORMALIZATIONS, TimeMAEFeatureExtractor
 from model_card_timemae import make_model_card
-from modeling_timemae import TimeMAEForPreTrainingOutput, TimeMAEPreTrainedModel, load_text_encoder_config
+from modeling_timemae import TimeMAEForPreTrainingOutput, TimeMAEPreTrainedModel
+from text_encoder_timemae import load_text_encoder_config
 
 
 logger = logging.getLogger(__name__)
