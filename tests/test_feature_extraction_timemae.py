@@ -112,18 +112,18 @@ def test_refuses_bad_statistics(arguments, message):
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({}, None),
-        ({(3, 1): np.nan}, None),
-        ({(3, 1): np.inf}, (1, 1, 1, "a finite float32 or NaN", "inf")),
-        ({(6, 0): -1e39}, (2, 1, 0, "a finite float32 or NaN", "-inf")),
-        ({(slice(2, 5), slice(None)): np.nan}, (1, None, None, "an observed value", "none in 3 time steps")),
-        ({(slice(2, 5), slice(None)): np.nan, (6, 0): np.inf}, (2, 1, 0, "a finite float32 or NaN", "inf")),
+        ([], None),
+        ([(3, 1, np.nan)], None),
+        ([(3, 1, np.inf)], (1, 1, 1, "a finite float32 or NaN", "inf")),
+        ([(6, 0, -1e39)], (2, 1, 0, "a finite float32 or NaN", "-inf")),
+        ([(slice(2, 5), slice(None), np.nan)], (1, None, None, "an observed value", "none in 3 time steps")),
+        ([(slice(2, 5), slice(None), np.nan), (6, 0, np.inf)], (2, 1, 0, "a finite float32 or NaN", "inf")),
     ],
 )
 def test_find_malformed(changes, expected):
     values = np.zeros((7, 2))
-    for place, value in changes.items():
-        values[place] = value
+    for step, channel, value in changes:
+        values[step, channel] = value
     assert find_malformed(values, np.array([2, 3, 2])) == expected
 
 
