@@ -2,7 +2,7 @@
 """From raw series to what the model takes: checks, normalisation, padding."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from transformers.feature_extraction_utils import BatchFeature, FeatureExtractionMixin
@@ -14,6 +14,57 @@ if TYPE_CHECKING:  # leads to all code of a checkpoint, see there
 
 
 NORMALIZATIONS = ("none", "channel", "series")
+
+
+class Malformed(NamedTuple):
+    """
+    What is wrong with a series, as [`find_malformed`] says it.
+
+    Args:
+        series (`int`): number of the series.
+        step (`int`, *optional*): time step within the series, or `None` where the series as a whole is malformed.
+        channel (`int`, *optional*): channel, or `None` where the series as a whole is malformed.
+        expected (`str`): what was expected.
+        got (`str`): what was found.
+    """
+
+    series: int
+    step: int | None
+    channel: int | None
+    expected: str
+    got: str
+
+
+def find_malformed(values: np.ndarray, lengths: np.ndarray) -> Malformed | None:
+    """
+    Finds the first series that is malformed: one with a value that is infinite as float32 (infinity itself, or a
+    number too large) or, if there is none such, one without any observed value. NaN marks a missing value.
+
+    Args:
+        values (`np.ndarray` of floating-point numbers, shape `(total_steps, num_channels)`):
+            The time steps of all series, one series after the other.
+        lengths (`np.ndarray` of integers, shape `(num_series,)`):
+            The number of time steps of each series; their sum is `total_steps`.
+
+    Returns:
+        [`Malformed`] of the first such series, or `None` if all of them are sound.
+    """
+    with np.errstate(over="ignore"):
+        values = np.asarray(values, dtype=np.float32)
+    ends = np.cumsum(lengths)
+    infinite = np.isinf(values)
+    if infinite.any():
+        step, channel = (int(index) for index in np.argwhere(infinite)[0])
+        series = int(np.searchsorted(ends, step, side="right"))
+        step_in_series = int(step - (ends[series] - lengths[series]))
+        return Malformed(series, step_in_series, channel, "a finite float32 or NaN", str(values[step, channel]))
+    observed_steps = ~np.isnan(values).all(axis=1)
+    observed_before = np.concatenate([[0], np.cumsum(observed_steps)])
+    without = observed_before[ends] == observed_before[ends - lengths]
+    if without.any():
+        series = int(np.argmax(without))
+        return Malformed(series, None, None, "an observed value", f"none in {lengths[series]} time steps")
+    return None
 
 
 class TimeMAEFeatureExtractor(FeatureExtractionMixin):
@@ -83,13 +134,37 @@ class TimeMAEFeatureExtractor(FeatureExtractionMixin):
             ValueError: no series; integers; a wrong number of axes or channels; a series that is empty, too long, or
                 without an observed value; infinity.
         """
-        arrays = self._as_arrays(series)
-        for index, array in enumerate(arrays):
-            self.check(array, index)
+        return self.prepare(self._as_arrays(series), return_tensors=return_tensors)
+
+    def prepare(
+        self,
+        arrays: Sequence[np.ndarray],
+        first_index: int = 0,
+        return_tensors: str | TensorType | None = "np",
+    ) -> BatchFeature:
+        """
+        Checks, normalises and pads series that are arrays already, as the call does.
+
+        Args:
+            arrays (sequence of `np.ndarray` of shape `(time_i, num_channels)`): raw series of floating-point numbers,
+                NaN where a value is missing.
+            first_index (`int`, defaults to 0): the number of the first series in the messages of errors.
+            return_tensors (`str`, defaults to `"np"`): `"pt"` for tensors.
+
+        Returns:
+            What the call returns.
+
+        Raises:
+            ValueError: what the call raises for a series.
+        """
+        for index, array in enumerate(arrays, start=first_index):
+            self._check_form(array, index)
         longest = max(map(len, arrays))
         past_values = np.full((len(arrays), longest, self.num_channels), np.nan, dtype=np.float32)
-        for row, array in zip(past_values, arrays, strict=True):
-            row[: len(array)] = array
+        with np.errstate(over="ignore"):  # becomes infinity, which the next check refuses
+            for row, array in zip(past_values, arrays, strict=True):
+                row[: len(array)] = array
+        self._check_values(past_values.reshape(-1, self.num_channels), np.full(len(arrays), longest), first_index)
         past_observed_mask = ~np.isnan(past_values)
         past_values = np.where(past_observed_mask, self._normalize(past_values, past_observed_mask), np.float32(0))
         return BatchFeature(
@@ -118,12 +193,20 @@ class TimeMAEFeatureExtractor(FeatureExtractionMixin):
 
     def check(self, array: np.ndarray, index: int = 0) -> None:
         """
-        Checks one series; `index` is its number in the message.
+        Checks one series, as the call does.
+
+        Args:
+            array (`np.ndarray` of shape `(time, num_channels)`): the raw series.
+            index (`int`, defaults to 0): its number in the message of an error.
 
         Raises:
             ValueError: `array` is not floating-point of shape `(time, num_channels)`, is empty, too long, infinite
-                somewhere or without an observed value.
+                somewhere (as float32) or without an observed value.
         """
+        self._check_form(array, index)
+        self._check_values(array, np.array([len(array)]), index)
+
+    def _check_form(self, array: np.ndarray, index: int) -> None:
         if array.ndim != 2:
             raise ValueError(
                 f"expected series of shape (time, num_channels), got {array.ndim} dimensions in series {index}"
@@ -140,12 +223,15 @@ class TimeMAEFeatureExtractor(FeatureExtractionMixin):
             raise ValueError(
                 f"expected series of at most {self.sequence_length} time steps, got {len(array)} in series {index}"
             )
-        if (np.abs(array) > np.finfo(np.float32).max).any():
-            raise ValueError(
-                f"expected finite values, or NaN where a value is missing, got infinity in series {index}"
-            )
-        if np.isnan(array).all():
+
+    def _check_values(self, values: np.ndarray, lengths: np.ndarray, first_index: int) -> None:
+        malformed = find_malformed(values, lengths)
+        if malformed is None:
+            return
+        index = first_index + malformed.series
+        if malformed.step is None:
             raise ValueError(f"expected at least one observed value in each series, got none in series {index}")
+        raise ValueError(f"expected finite values, or NaN where a value is missing, got infinity in series {index}")
 
     def _normalize(self, values: np.ndarray, observed: np.ndarray) -> np.ndarray:
         if self.normalization == "none":
@@ -166,4 +252,4 @@ class TimeMAEFeatureExtractor(FeatureExtractionMixin):
 TimeMAEFeatureExtractor.register_for_auto_class()
 
 
-__all__ = ["TimeMAEFeatureExtractor"]
+__all__ = ["Malformed", "TimeMAEFeatureExtractor", "find_malformed"]

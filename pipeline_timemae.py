@@ -119,8 +119,7 @@ class TimeSeriesClassificationPipeline(Pipeline):
             ) from error
         if array.ndim == 1:
             array = array[:, None]
-        self.feature_extractor.check(array, index)
-        return self.feature_extractor(array, return_tensors="pt")
+        return self.feature_extractor.prepare([array], first_index=index, return_tensors="pt")
 
     def _forward(self, model_inputs: BatchFeature) -> SequenceClassifierOutput:
         return self.model(**model_inputs)

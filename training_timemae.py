@@ -30,7 +30,7 @@ from transformers import EvalPrediction, Trainer, TrainerCallback, TrainingArgum
 from transformers.trainer_utils import get_last_checkpoint
 
 from configuration_timemae import TimeMAEConfig
-from data_timemae import channel_statistics, load_time_series
+from data_timemae import channel_statistics, load_time_series, shuffle_stream
 from feature_extraction_timemae import NORMALIZATIONS, TimeMAEFeatureExtractor
 from model_card_timemae import make_model_card
 from modeling_timemae import TimeMAEForPreTrainingOutput, TimeMAEPreTrainedModel
@@ -228,7 +228,7 @@ def load_data(arguments: DataArguments, needs_labels: bool = False) -> Splits:
         if name not in ("dataset", "dataset_config", "split_seed", "shuffle_buffer", "normalization", "data_license")
     }
     dataset = load_time_series(
-        arguments.dataset, config=arguments.dataset_config, seed=arguments.split_seed, shuffle_buffer=0, **options
+        arguments.dataset, config=arguments.dataset_config, seed=arguments.split_seed, **options
     )
     if needs_labels and "labels" not in dataset["train"].column_names:
         raise ValueError(f"expected labels in {arguments.dataset}, got the columns {dataset['train'].column_names}")
@@ -244,8 +244,7 @@ def order_for_training(
     """
     if not isinstance(train, datasets.IterableDataset):
         return train
-    train = train.repeat(None)
-    return train.shuffle(seed, buffer_size=arguments.shuffle_buffer) if arguments.shuffle_buffer else train
+    return shuffle_stream(train, seed, arguments.shuffle_buffer)
 
 
 def count_channels(dataset: Splits) -> int:

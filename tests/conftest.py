@@ -45,3 +45,12 @@ def run_script(monkeypatch, tmp_path):
         runpy.run_path(str(ROOT / "scripts" / name), run_name="__main__")
 
     return run
+
+
+@pytest.fixture
+def datasets_cache(tmp_path, monkeypatch):
+    """A cache of `datasets` for one test, without progress bars."""
+    import datasets  # only for the tests that need it, as it takes seconds
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    datasets.disable_progress_bars()

@@ -3,6 +3,7 @@ import pytest
 import torch
 from transformers import AutoFeatureExtractor
 
+from feature_extraction_timemae import find_malformed
 from timemae import TimeMAEFeatureExtractor
 
 
@@ -106,3 +107,35 @@ def test_refuses_bad_series(series, message):
 def test_refuses_bad_statistics(arguments, message):
     with pytest.raises(ValueError, match=message):
         TimeMAEFeatureExtractor(num_channels=3, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ([], None),
+        ([(3, 1, np.nan)], None),
+        ([(3, 1, np.inf)], (1, 1, 1, "a finite float32 or NaN", "inf")),
+        ([(6, 0, -1e39)], (2, 1, 0, "a finite float32 or NaN", "-inf")),
+        ([(slice(2, 5), slice(None), np.nan)], (1, None, None, "an observed value", "none in 3 time steps")),
+        ([(slice(2, 5), slice(None), np.nan), (6, 0, np.inf)], (2, 1, 0, "a finite float32 or NaN", "inf")),
+    ],
+)
+def test_find_malformed(changes, expected):
+    values = np.zeros((7, 2))
+    for step, channel, value in changes:
+        values[step, channel] = value
+    assert find_malformed(values, np.array([2, 3, 2])) == expected
+
+
+def test_an_empty_series_is_malformed():
+    assert find_malformed(np.zeros((2, 1)), np.array([2, 0])).series == 1
+
+
+def test_prepare_counts_from_the_first_index():
+    extractor = TimeMAEFeatureExtractor(num_channels=3)
+    with pytest.raises(ValueError, match="infinity in series 5"):
+        extractor.prepare([np.zeros((7, 3)), np.full((7, 3), np.inf)], first_index=4)
+    with pytest.raises(ValueError, match="3 channels, got 2 in series 4"):
+        extractor.prepare([np.zeros((7, 2))], first_index=4)
+    with pytest.raises(ValueError, match="observed value in each series, got none in series 6"):
+        extractor.check(np.full((7, 3), np.nan), 6)

@@ -1,0 +1,211 @@
+# Copyright 2026 The TimeMAE for Hugging Face authors. Licensed under the Apache License, Version 2.0.
+"""Time series of any source as a `datasets.DatasetDict`.
+
+    dataset = load_time_series("JapaneseVowels")
+    dataset["train"][0]["past_values"].shape  # (time, channels), float32
+
+The splits are `train`, `validation` and `test`; their columns are
+
+- `past_values`: `List(List(Value("float32"), length=num_channels))`, time × channels. Series may differ in length, and
+  NaN marks a missing value. Time steps that are missing at the end of a series are cut off.
+- `labels`, where the source has them: `ClassLabel` with names (classes) or `Value("float32")` (a real-valued target).
+- `group`, where it is known: the subject or recording that a series comes from, int64 or string.
+
+Tables (Parquet, CSV, JSON Lines, the Hub) and saved data sets stay on disk as memory-mapped Arrow, and so do the row
+numbers of their splits; archives of arrays and data sets in memory are held in memory.
+
+What stands where: `sources` finds out what a source is and calls its reader, in `arrays`, `archives`, `uci` or
+`tables` (with `csv_files`, `columns`, `long_tables` and `wide_tables`). `arrow` has the Arrow format of series and
+labels, and `formatting` the way back to numpy. `windows`, `splits`, `streams` and `statistics` work on what was read.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from datasets import Dataset, DatasetDict, IterableDatasetDict
+
+from .arrow import channel_names
+from .columns import Roles
+from .errors import TimeSeriesDataError
+from .formatting import TIME_SERIES_FORMAT
+from .sources import Options, read_files, read_source
+from .splits import SPLITS, check_classes, hold_out, take_fraction
+from .statistics import DataSummary, Lengths, channel_statistics, summarise
+from .streams import NUM_SHARDS, shuffle_stream, stream_dataset
+from .tables import read_tables
+from .windows import cut_windows
+
+
+__all__ = [
+    "NUM_SHARDS",
+    "DataSummary",
+    "Lengths",
+    "TimeSeriesDataError",
+    "channel_names",
+    "channel_statistics",
+    "load_time_series",
+    "shuffle_stream",
+    "summarise",
+]
+
+
+def load_time_series(
+    source: str | os.PathLike | Dataset | DatasetDict | Mapping[str, str | os.PathLike],
+    *,
+    config: str | None = None,
+    data_dir: str | os.PathLike | None = None,
+    value_columns: str | list[str] | None = None,
+    label_column: str | None = None,
+    group_column: str | None = None,
+    id_column: str | None = None,
+    time_column: str | None = None,
+    layout: Literal["wide", "long"] | None = None,
+    channels_first: bool | None = None,
+    window: int | None = None,
+    stride: int | None = None,
+    window_label: Literal["majority", "last"] = "majority",
+    test_size: float | None = None,
+    validation_size: float | None = 0.2,
+    train_fraction: float | None = None,
+    seed: int = 42,
+    streaming: bool = False,
+) -> DatasetDict | IterableDatasetDict:
+    """Load time series and split them.
+
+    Args:
+        source: One of
+            - the name of an archive set that `aeon` knows (`"JapaneseVowels"`, all of UEA and UCR). Those that `aeon`
+              ships need no network; the others are downloaded into `data_dir`;
+            - `"uci_har"`, which is downloaded from its publisher into `data_dir`, or its folder or zip;
+            - a `.npz` file with `X_train`, `y_train`, `X_test`, `y_test` (`X`: `(cases, time, channels)`, padded with
+              NaN at the end where lengths differ) and optionally `X_val`, `y_val`, `class_names`, `channel_names` and
+              `subject_*`, `recording_*` or `group_*` ids per split; a directory of `.npy` files of these names; one
+              `.npy` file, which is `X_train`;
+            - a `.ts`, `.arff` or `.tsv` file of the archives, or a `.pt` dictionary (`samples`, `labels`);
+            - the CSV file of the UCI epileptic seizure recognition set;
+            - a Parquet, CSV or JSON Lines file, or the id of a data set on the Hub (see the column arguments);
+            - a directory written by `save_to_disk`, or a `Dataset` or `DatasetDict` in memory.
+
+            A file of one split is train. For more splits, give a directory, or a zip of one, in which the files are
+            named after the splits (`X_TRAIN.ts`, `X_TEST.ts`; `train.pt`, `val.pt`, `test.pt`), or
+            `{"train": path, "test": path}`.
+        config: Which of several versions to take: in a `.npz`, `"y5"` reads `y5_train` instead of `y_train`; for the
+            seizure set `"two_classes"` (default) or `"five_classes"`; on the Hub, the configuration.
+        data_dir: Where downloads are kept, by default beside the cache of `datasets`; on the Hub, its `data_dir`.
+        value_columns: In a table: one list column (time, or time × channels), or list columns of one channel each;
+            or number columns, which are the time steps (wide) or the channels (long). By default `past_values`; else
+            the only list column; else all columns that have no other role.
+        label_column, group_column: By default `labels` (or `label`) and `group`, where they exist.
+        id_column: Names a series. In a long table the rows of one series stand together; in a wide one an id stands
+            once.
+        time_column: In a long table, numbers or time stamps that increase within a series. It implies
+            `layout="long"`.
+        layout: Of number columns: `"wide"`, a series a row (default), or `"long"`, a time step a row. A long table
+            without `id_column` is one recording.
+        channels_first: `.npz`, `.npy` and `.pt` arrays are `(cases, channels, time)`. By default they are
+            `(cases, time, channels)`, except that in `.pt` files the shorter axis is taken for the channels.
+        window, stride: Cut every series into windows of `window` time steps, one each `stride` steps (default:
+            `window`). A series shorter than that is kept whole; steps after the last full window and windows
+            without any value are dropped. Where no group is known, the recording becomes the group, so no recording
+            is on two sides of a split. Labels may then be given per time step (`y_train`: `(cases, time)`; a list
+            column; a label per row of a long table).
+        window_label: The label of a window from labels per time step: the most frequent (the first class, if equal),
+            or the last.
+        test_size: The part of train, at most one half, that becomes `test`, where the source publishes none.
+        validation_size: The part of train, at most one half, that becomes `validation`, where the source publishes
+            none. Both are stratified by class; where groups are known, no group is on both sides. 0 or None: none.
+        train_fraction: Keep this part of train, stratified by class, and at least one series of each class, after the
+            splits. The subsets of one seed are nested: the series of 0.01 are among those of 0.05.
+        seed: Seed of the splits.
+        streaming: Return `IterableDataset`s that read the Arrow data in order, shard by shard. For training give train
+            to `shuffle_stream`, whose result `Trainer` can resume in any pass; `split_dataset_by_node` deals the
+            shards out to processes.
+
+    Returns:
+        A `DatasetDict` (streaming: `IterableDatasetDict`) in the format `"time_series"`. `test` is missing if the
+        source has none and `test_size` asks for none.
+
+    Raises:
+        FileNotFoundError: nothing is at that path, or under that name.
+        TimeSeriesDataError: the source is malformed, or cannot be split as asked. It is a `ValueError`.
+        ValueError: an option is out of range.
+    """
+    _check_options(test_size, validation_size, train_fraction, layout, time_column, window_label)
+    stride = _check_windows(window, stride)
+    options = Options(
+        config=config,
+        data_dir=data_dir,
+        channels_first=channels_first,
+        roles=Roles(
+            values=[value_columns] if isinstance(value_columns, str) else value_columns,
+            labels=label_column,
+            group=group_column,
+            id=id_column,
+            time=time_column,
+            layout=layout,
+            windowed=window is not None,
+        ),
+    )
+
+    splits, place = _read(source, options)
+    if window is not None:
+        for name, dataset in splits.items():
+            splits[name] = cut_windows(dataset, window, stride, window_label, f"{place}, {name}")
+    check_classes(splits, place)
+    if test_size and "test" not in splits:
+        splits["train"], splits["test"] = hold_out(splits["train"], test_size, seed, f"{place}: test")
+    if validation_size and "validation" not in splits:
+        splits["train"], splits["validation"] = hold_out(
+            splits["train"], validation_size, seed + 1, f"{place}: validation"
+        )
+    if train_fraction is not None:
+        splits["train"] = take_fraction(splits["train"], train_fraction, seed)
+
+    splits = {name: splits[name].with_format(TIME_SERIES_FORMAT) for name in SPLITS if name in splits}
+    if streaming:
+        return IterableDatasetDict({name: stream_dataset(dataset) for name, dataset in splits.items()})
+    return DatasetDict(splits)
+
+
+def _read(
+    source: str | os.PathLike | Dataset | DatasetDict | Mapping[str, str | os.PathLike], options: Options
+) -> tuple[dict[str, Dataset], str]:
+    """Returns a data set for each split that the source publishes, and the name of the source, for errors."""
+    if isinstance(source, Dataset | DatasetDict):
+        place = "the data set in memory"
+        return read_tables(source, options.roles, place), place
+    if isinstance(source, Mapping):
+        place = ", ".join(str(path) for path in source.values())
+        return read_files({split: [Path(path)] for split, path in source.items()}, options, place), place
+    return read_source(str(source), options), str(source)
+
+
+def _check_options(
+    test_size: float | None,
+    validation_size: float | None,
+    train_fraction: float | None,
+    layout: str | None,
+    time_column: str | None,
+    window_label: str,
+) -> None:
+    for name, size in (("test_size", test_size), ("validation_size", validation_size)):
+        if size is not None and not 0 <= size <= 0.5:
+            raise ValueError(f"expected {name} between 0 and 0.5, got {size}")
+    if train_fraction is not None and not 0 < train_fraction <= 1:
+        raise ValueError(f"expected train_fraction above 0 and at most 1, got {train_fraction}")
+    if layout not in (None, "wide", "long") or (layout == "wide" and time_column is not None):
+        raise ValueError(f"expected layout 'wide' (without time_column) or 'long', got {layout!r}")
+    if window_label not in ("majority", "last"):
+        raise ValueError(f"expected window_label 'majority' or 'last', got {window_label!r}")
+
+
+def _check_windows(window: int | None, stride: int | None) -> int | None:
+    """Returns the stride, which is the window where none is given."""
+    stride = window if stride is None else stride
+    if window is None and stride is None:
+        return None
+    if window is None or min(window, stride) < 1:
+        raise ValueError(f"expected a window and a stride of at least 1, got {window} and {stride}")
+    return stride

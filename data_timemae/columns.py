@@ -1,0 +1,213 @@
+# Copyright 2026 The TimeMAE for Hugging Face authors. Licensed under the Apache License, Version 2.0.
+"""Columns of tables: which is what, and their values as numbers."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from datasets import ClassLabel, Dataset, Features, List, Value
+
+from .arrow import encode_labels, is_number, read_column
+from .errors import TimeSeriesDataError
+
+
+ROWS_AT_A_TIME = 100_000  # of a long table
+
+
+# --- Roles ---
+
+
+@dataclass(frozen=True)
+class Roles:
+    """What the caller of `load_time_series` says about the columns of a table.
+
+    Args:
+        values: The columns of values.
+        labels, group, id, time: The column of that role.
+        layout: Whether number columns are time steps ("wide") or channels ("long").
+        windowed: Whether windows are cut: then labels may be given per time step, and an id serves as a group.
+    """
+
+    values: list[str] | None = None
+    labels: str | None = None
+    group: str | None = None
+    id: str | None = None
+    time: str | None = None
+    layout: Literal["wide", "long"] | None = None
+    windowed: bool = False
+
+    @property
+    def is_long(self) -> bool:
+        """Whether a row is a time step."""
+        return self.layout == "long" or self.time is not None
+
+    def assign(self, columns: list[str]) -> dict[str, str]:
+        """Returns a dict from roles to columns, of all roles but the values that there are."""
+        roles = {"labels": self.labels, "group": self.group, "id": self.id, "time": self.time}
+        if self.labels is None:
+            roles["labels"] = next((name for name in ("labels", "label") if name in columns), None)
+        if self.group is None and "group" in columns:
+            roles["group"] = "group"
+        elif self.group is None and self.windowed:
+            roles["group"] = self.id
+        return {role: column for role, column in roles.items() if column is not None}
+
+
+@dataclass(frozen=True)
+class ColumnMapping:
+    """How the columns of a table become those of a data set.
+
+    Args:
+        values: The columns of values.
+        roles: A dict from roles to columns, as `Roles.assign` returns it.
+        source: The features of the table.
+        target: The features of the data set.
+        place: Where the table comes from, for errors.
+    """
+
+    values: tuple[str, ...]
+    roles: dict[str, str]
+    source: Features
+    target: Features
+    place: str
+
+    def encode_labels(self, labels: pa.Array, first_row: int) -> pa.Array:
+        """Returns labels as `encode_labels` does; class indices of the table go by their names, as each split may
+        number its classes in its own order."""
+        known = without_list(self.source[self.roles["labels"]])
+        if isinstance(known, ClassLabel):
+            per_step = pa.types.is_list(labels.type)
+            codes = labels.flatten() if per_step else labels
+            names = pa.array(known.names).take(pc.if_else(pc.less(codes, 0), None, codes))
+            labels = pa.ListArray.from_arrays(labels.offsets, names) if per_step else names
+        return encode_labels(labels, without_list(self.target["labels"]), self.place, first_row)
+
+
+def without_list(feature: List | ClassLabel | Value) -> ClassLabel | Value:
+    """Returns the feature of one label, where labels may be lists."""
+    return feature.feature if isinstance(feature, List) else feature
+
+
+def holds_lists(features: Features, column: str) -> bool:
+    """Returns whether the values of a column are lists."""
+    arrow_type = features.arrow_schema.field(column).type
+    return pa.types.is_nested(getattr(arrow_type, "storage_type", arrow_type))
+
+
+# --- Ids ---
+
+
+def find_series(table: Dataset, mapping: ColumnMapping) -> np.ndarray:
+    """Returns the first row of each series, and the number of rows, `(num_series + 1,)`.
+
+    Raises:
+        TimeSeriesDataError: an id is missing, or its rows do not stand together.
+    """
+    if "id" not in mapping.roles:
+        return np.array([0, len(table)])
+    column = mapping.roles["id"]
+    first_rows, row, previous = {}, 0, None
+    for batch in table.select_columns([column]).iter(ROWS_AT_A_TIME):
+        runs = pc.run_end_encode(batch[column].combine_chunks())
+        starts = [0, *runs.run_ends.to_pylist()[:-1]]
+        for start, series_id in zip(starts, runs.values.to_pylist(), strict=True):
+            if series_id is None:
+                raise TimeSeriesDataError(f"{mapping.place}: row {row + start} has no {column!r}")
+            if series_id in first_rows and series_id != previous:
+                raise TimeSeriesDataError(
+                    f"{mapping.place}: row {row + start}: expected the rows of each {column!r} in one run, got "
+                    f"{series_id!r} again, which began in row {first_rows[series_id]}"
+                )
+            first_rows.setdefault(series_id, row + start)
+            previous = series_id
+        row += len(batch)
+    return np.array([*first_rows.values(), row])
+
+
+# --- Values ---
+
+
+def find_distinct(dataset: Dataset, column: str) -> np.ndarray:
+    """Returns the distinct values of a column, perhaps some of them twice; of lists, those of their elements."""
+    found = []
+    for _, array in read_column(dataset, column):
+        values = array.flatten() if pa.types.is_list(array.type) else array
+        found.append(pc.unique(values).drop_null().to_numpy(zero_copy_only=False))
+    return np.concatenate(found)
+
+
+def without_extension(column: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    """Returns the lists of a column of arrays (`Array2D`), any other column as it is."""
+    return column.storage if isinstance(column, pa.ExtensionArray) else column
+
+
+def list_lengths(array: pa.Array, place: str, what: str, first_row: int) -> np.ndarray:
+    """Returns the length of each list, `(num_lists,)`.
+
+    Raises:
+        TimeSeriesDataError: the values are no lists, or one is null; `what` and `first_row` say which.
+    """
+    if not pa.types.is_nested(array.type):
+        raise TimeSeriesDataError(f"{place}: expected lists of numbers, got {array.type}")
+    lengths = pc.list_value_length(array)
+    if lengths.null_count:
+        row = pc.index(lengths.is_null(), True).as_py()
+        raise TimeSeriesDataError(f"{place}: {what} {first_row + row}: expected a list, got a null")
+    return lengths.to_numpy()
+
+
+def to_floats(column: pa.ChunkedArray | pa.Array, place: str, locate: Callable[[int], str]) -> np.ndarray:
+    """Returns the values of a column as float64, with NaN for null, `(num_rows,)`.
+
+    Raises:
+        TimeSeriesDataError: a value is no number; `locate` says where the value of an index stands.
+    """
+    column = without_extension(column)
+    try:
+        return pc.fill_null(column.cast(pa.float64(), safe=False), float("nan")).to_numpy()
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        values = column.to_pylist()
+        index = next((index for index, value in enumerate(values) if not is_number(str(value or 0))), 0)
+        raise TimeSeriesDataError(f"{place}, {locate(index)}: expected a number, got {values[index]!r}") from error
+
+
+def unpack_series(column: pa.Array, place: str, first_row: int) -> tuple[np.ndarray, np.ndarray]:
+    """Unpacks a column of lists, each a series: (time) or (time × channels).
+
+    Args:
+        column: The lists.
+        place, first_row: Where they come from, for errors.
+
+    Returns:
+        The time steps of all series, float64 of shape `(total_steps, channels)`, and the number of steps of each
+        series, `(num_series,)`.
+
+    Raises:
+        TimeSeriesDataError: a value is no number, or time steps differ in their number of channels.
+    """
+    column = without_extension(column)
+    lengths = list_lengths(column, place, "series", first_row)
+    ends = np.cumsum(lengths)
+    values, num_channels = column.flatten(), 1
+    if pa.types.is_nested(values.type):
+        widths = list_lengths(values, place, "time step", 0)
+        num_channels = int(widths[0]) if len(widths) else 0
+        different = widths != num_channels
+        if different.any():
+            step = np.argmax(different)
+            row = np.searchsorted(ends, step, side="right")
+            raise TimeSeriesDataError(
+                f"{place}: series {first_row + row}: expected {num_channels} channels in every time step, "
+                f"got {widths[step]}"
+            )
+        values = values.flatten()
+    if num_channels == 0 or len(values) == 0:
+        raise TimeSeriesDataError(f"{place}: series {first_row} has no values")
+
+    def locate(index: int) -> str:
+        return f"series {first_row + np.searchsorted(ends, index // num_channels, side='right')}"
+
+    return to_floats(values, place, locate).reshape(-1, num_channels), lengths

@@ -1,0 +1,105 @@
+# Copyright 2026 The TimeMAE for Hugging Face authors. Licensed under the Apache License, Version 2.0.
+"""Long tables: a row is a time step, and the rows of one series stand together."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from datasets import Dataset, List
+from datasets.fingerprint import Hasher
+
+from .arrow import encode_series, is_number
+from .columns import ROWS_AT_A_TIME, ColumnMapping, find_series, to_floats
+from .errors import TimeSeriesDataError, parsing
+
+
+def convert_long_table(table: Dataset, mapping: ColumnMapping) -> Dataset:
+    """Gathers the rows of each series.
+
+    Args:
+        table: The columns of one split, in the format "arrow".
+        mapping: What they become.
+
+    Returns:
+        A series a row. It lies where the table lies: in memory, or beside its file.
+
+    Raises:
+        TimeSeriesDataError: a value is malformed, the rows of a series do not stand together or not in the order of
+            time, or a label or group changes within a series.
+    """
+    bounds = find_series(table, mapping)
+    cache_file = None
+    if table.cache_files:
+        name = f"series-{Hasher.hash([table, bounds, mapping])}.arrow"
+        cache_file = str(Path(table.cache_files[0]["filename"]).with_name(name))
+    runs = Dataset.from_dict({"start": bounds[:-1], "end": bounds[1:]}).with_format("arrow")
+    return runs.map(
+        _gather_batch,
+        batched=True,
+        batch_size=max(1, ROWS_AT_A_TIME // int(np.diff(bounds).max())),
+        with_indices=True,
+        remove_columns=["start", "end"],
+        features=mapping.target,
+        fn_kwargs={"table": table, "mapping": mapping},
+        cache_file_name=cache_file,
+    )
+
+
+def _gather_batch(runs: pa.Table, indices: list[int], table: Dataset, mapping: ColumnMapping) -> pa.Table:
+    """Returns the series of some runs of rows, in the columns of `mapping.target`."""
+    place, roles, target, first_series = mapping.place, mapping.roles, mapping.target, indices[0]
+    starts, ends = runs["start"].to_numpy(), runs["end"].to_numpy()
+    first_row, lengths = int(starts[0]), ends - starts
+    rows = table[first_row : int(ends[-1])]
+    starts = starts - first_row
+    if "time" in roles:
+        _check_times(rows[roles["time"]], starts, first_row, f"{place}, column {roles['time']!r}")
+    steps = [
+        to_floats(rows[name].combine_chunks(), f"{place}, {name!r}", lambda row: f"row {first_row + row}")
+        for name in mapping.values
+    ]
+    converted = {"past_values": encode_series(np.stack(steps, axis=1), lengths, place, first_series)}
+    if "labels" in target:
+        offsets = pa.array([*starts, len(rows)], pa.int32())
+        labels = pa.ListArray.from_arrays(offsets, rows[roles["labels"]].combine_chunks())
+        labels = mapping.encode_labels(labels, first_series)
+        if not isinstance(target["labels"], List):
+            where = f"{place}, {roles['labels']!r} (a window would cut series in which it changes)"
+            labels = _take_one_per_series(labels.flatten(), starts, lengths, first_row, where)
+        converted["labels"] = labels
+    if "group" in target:
+        groups = rows[roles["group"]].combine_chunks().cast(target["group"].pa_type)
+        where = f"{place}, {roles['group']!r}"
+        converted["group"] = _take_one_per_series(groups, starts, lengths, first_row, where)
+    return pa.table(converted, schema=target.arrow_schema)
+
+
+def _take_one_per_series(
+    column: pa.Array, starts: np.ndarray, lengths: np.ndarray, first_row: int, place: str
+) -> pa.Array:
+    """Returns the value of each series, which all its rows have."""
+    changed = pc.fill_null(pc.not_equal(column, column.take(np.repeat(starts, lengths))), False)
+    if pc.any(changed).as_py():
+        row = pc.index(changed, True).as_py()
+        raise TimeSeriesDataError(f"{place}: row {first_row + row}: expected one value a series, got another")
+    return column.take(starts)
+
+
+def _check_times(column: pa.ChunkedArray, starts: np.ndarray, first_row: int, place: str) -> None:
+    times = column.to_pandas()
+    missing = times.isna()
+    if missing.any():
+        raise TimeSeriesDataError(f"{place}: row {first_row + np.argmax(missing)} has no time")
+    if not pd.api.types.is_numeric_dtype(times):
+        with parsing(f"{place}, from row {first_row}", "numbers or time stamps"):
+            times = pd.to_numeric(times) if is_number(str(times[0])) else pd.to_datetime(times)
+    times = times.to_numpy()
+    is_late = times[1:] <= times[:-1]
+    is_late[starts[1:] - 1] = False
+    if is_late.any():
+        row = np.argmax(is_late)
+        raise TimeSeriesDataError(
+            f"{place}: row {first_row + row + 1}: expected a time after {times[row]}, got {times[row + 1]}"
+        )

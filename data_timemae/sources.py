@@ -1,0 +1,225 @@
+# Copyright 2026 The TimeMAE for Hugging Face authors. Licensed under the Apache License, Version 2.0.
+"""Sources: what a path, a name or a mapping stands for, and which reader it needs."""
+
+import os
+import re
+import tempfile
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from datasets import Dataset, load_dataset, load_from_disk
+
+from .archives import ARCHIVE_READERS, download_archive_set, find_embedded_set, is_archive_set
+from .arrays import encode_arrays, load_npy, load_npz, read_named_arrays, read_pt
+from .columns import Roles
+from .downloads import cache_folder
+from .errors import TimeSeriesDataError, parsing
+from .splits import SPLIT_WORDS, SPLITS
+from .tables import TABLE_BUILDERS, load_tables, read_tables
+from .uci import download_har, is_epilepsy, read_epilepsy, read_har
+
+
+SPLIT_FILES = (*ARCHIVE_READERS, ".pt", *TABLE_BUILDERS)  # kinds of files that are named after splits
+KNOWN_FILES = (*SPLIT_FILES, ".npz", ".npy", ".zip")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the caller of `load_time_series` says about a source, until it is known which reader needs it.
+
+    Args:
+        config: Which of several versions to take.
+        data_dir: Where downloads are kept; on the Hub, its `data_dir`.
+        channels_first: Whether arrays are `(cases, channels, time)`.
+        roles: Which columns of a table are what.
+    """
+
+    config: str | None = None
+    data_dir: str | os.PathLike | None = None
+    channels_first: bool | None = None
+    roles: Roles = field(default_factory=Roles)
+
+
+def read_source(source: str, options: Options) -> dict[str, Dataset]:
+    """Reads a path or a name.
+
+    Returns:
+        A data set for each split.
+
+    Raises:
+        FileNotFoundError: nothing is at that path, or under that name.
+        TimeSeriesDataError: the source is malformed.
+    """
+    path = Path(source)
+    if path.is_dir():
+        return read_directory(path, options)
+    if path.suffix == ".zip" and path.exists():
+        return read_zip(path, options)
+    if path.exists() or path.suffix in KNOWN_FILES:
+        return read_files({"train": [path]}, options, source)
+    return _read_name(source, options)
+
+
+def _read_name(name: str, options: Options) -> dict[str, Dataset]:
+    """Returns the splits of a published data set: a name that is known here, known to aeon, or on the Hub."""
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+        data_dir = None if options.data_dir is None else str(options.data_dir)
+        try:
+            table = load_dataset(name, options.config, data_dir=data_dir)
+        except (FileNotFoundError, ConnectionError) as error:
+            raise FileNotFoundError(f"{name}: no such path, and not readable from the Hub: {error}") from error
+        return read_tables(table, options.roles, name)
+    downloads = Path(options.data_dir or cache_folder())
+    if name == "uci_har":
+        return read_zip(download_har(downloads), options)
+    embedded = find_embedded_set(name)
+    if embedded is not None:
+        return read_directory(embedded, options)
+    if is_archive_set(name):
+        return read_directory(download_archive_set(name, downloads), options)
+    raise FileNotFoundError(
+        f"{name}: expected a file, a directory, the name of an archive set of aeon, or owner/name on the Hub"
+    )
+
+
+def read_directory(folder: Path, options: Options) -> dict[str, Dataset]:
+    """Reads a directory, of whichever layout it is.
+
+    Returns:
+        A data set for each split.
+
+    Raises:
+        FileNotFoundError: a file that belongs to the layout is missing.
+        TimeSeriesDataError: the layout is not known, or a file is malformed.
+    """
+    if (folder / "dataset_dict.json").exists() or (folder / "state.json").exists():
+        with parsing(folder, "a directory written by save_to_disk"):
+            table = load_from_disk(folder)
+        return read_tables(table, options.roles, str(folder))
+    signals = sorted(folder.rglob("train/Inertial Signals"))
+    if signals:
+        return read_har(signals[0].parent.parent)
+    if (folder / "X_train.npy").exists():
+        arrays = {path.stem: load_npy(path) for path in folder.glob("*.npy")}
+        return _read_arrays(arrays, options, str(folder))
+    for suffix in SPLIT_FILES:
+        files = _find_split_files(folder, suffix)
+        if files:
+            return read_files(files, options, str(folder))
+    archives = list(folder.glob("*.zip"))
+    if len(archives) == 1:
+        return read_zip(archives[0], options)
+    raise TimeSeriesDataError(
+        f"{folder}: expected a directory written by save_to_disk, the UCI HAR folder, or files named after train and "
+        f"test of the kinds {', '.join(SPLIT_FILES)}; got {sorted(os.listdir(folder))[:10]}"
+    )
+
+
+def _find_split_files(folder: Path, suffix: str) -> dict[str, list[Path]]:
+    """Returns the files of each split, by their names; files that are named after no split are train."""
+    files = {}
+    for path in sorted(folder.rglob(f"*{suffix}")):
+        files.setdefault(_find_split_name(path.stem), []).append(path)
+    unnamed = files.pop(None, [])
+    if not files and unnamed:
+        return {"train": unnamed}
+    if suffix not in TABLE_BUILDERS:  # beside X_TRAIN.ts the archives put variants of the set: X_eq_TRAIN.ts
+        for split, paths in files.items():
+            files[split] = [path for path in paths if path.stem.rpartition("_")[0] == folder.name] or paths
+    return files
+
+
+def _find_split_name(text: str) -> str | None:
+    """Returns the split of which a word stands in `text`, or None."""
+    words = re.findall("[a-z]+", text.lower())
+    return next((SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS), None)
+
+
+def read_files(files: dict[str, list[Path]], options: Options, place: str) -> dict[str, Dataset]:
+    """Reads files of one kind.
+
+    Args:
+        files: For each split one file, or several of a table.
+        options: What the caller says about them.
+        place: Their names, for errors.
+
+    Returns:
+        A data set for each split.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        TimeSeriesDataError: the files are not of one known kind, or one is malformed.
+    """
+    suffix = _check_kind(files, place)
+    first = files["train"][0]
+    has_epilepsy = suffix == ".csv" and is_epilepsy(first)
+    if suffix in TABLE_BUILDERS and not has_epilepsy:
+        return read_tables(load_tables(files, options.roles), options.roles, place)
+    names = sorted(path.name for paths in files.values() for path in paths)
+    if len(names) != len(files):
+        raise TimeSeriesDataError(f"{place}: expected one file a split, got {names}")
+    if suffix == ".npz":
+        return _read_arrays(load_npz(first), options, place)
+    file_of = {split: paths[0] for split, paths in files.items()}
+    if suffix == ".npy":
+        return _read_arrays({f"X_{split}": load_npy(path) for split, path in file_of.items()}, options, place)
+    if suffix == ".pt":
+        splits = {split: read_pt(path, options.channels_first) for split, path in file_of.items()}
+    elif has_epilepsy:
+        splits = {split: read_epilepsy(path, options.config) for split, path in file_of.items()}
+    elif suffix in ARCHIVE_READERS:
+        splits = {split: ARCHIVE_READERS[suffix](path) for split, path in file_of.items()}
+    else:
+        raise TimeSeriesDataError(f"{place}: expected a file of a known kind, got {suffix!r}")
+    return encode_arrays(splits, place, labels_per_step=options.roles.windowed)
+
+
+def _check_kind(files: dict[str, list[Path]], place: str) -> str:
+    """Returns the suffix of all files, which are there and belong to known splits."""
+    paths = [path for split in files.values() for path in split]
+    for path in paths:
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: no such file")
+    suffixes = {path.suffix for path in paths}
+    if len(suffixes) != 1 or "train" not in files or not set(files) <= set(SPLITS):
+        names = {split: [path.name for path in paths] for split, paths in files.items()}
+        raise TimeSeriesDataError(
+            f"{place}: expected files of one kind for train and perhaps validation and test, got {names}"
+        )
+    return suffixes.pop()
+
+
+def _read_arrays(arrays: dict, options: Options, place: str) -> dict[str, Dataset]:
+    """Returns the splits of named arrays."""
+    return read_named_arrays(
+        arrays,
+        place,
+        label_name=options.config,
+        channels_first=options.channels_first,
+        labels_per_step=options.roles.windowed,
+    )
+
+
+def read_zip(path: Path, options: Options) -> dict[str, Dataset]:
+    """Reads a zip as the directory that it holds. Tables are refused, as they are read in place.
+
+    Returns:
+        A data set for each split.
+
+    Raises:
+        TimeSeriesDataError: the zip is damaged, holds tables or files outside of its folder, or its directory cannot
+            be read.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        with parsing(path, "a zip archive"), zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                if not Path(scratch, name).resolve().is_relative_to(Path(scratch).resolve()):
+                    raise TimeSeriesDataError(f"{path}: expected files inside of the archive's folder, got {name!r}")
+                if Path(name).suffix in TABLE_BUILDERS:
+                    raise TimeSeriesDataError(f"{path}: tables are read in place: unpack the archive to read {name!r}")
+            archive.extractall(scratch)
+        try:
+            return read_directory(Path(scratch), options)
+        except (FileNotFoundError, TimeSeriesDataError) as error:
+            raise TimeSeriesDataError(str(error).replace(scratch, str(path))) from error

@@ -1,0 +1,250 @@
+# Copyright 2026 The TimeMAE for Hugging Face authors. Licensed under the Apache License, Version 2.0.
+"""The splits train, validation and test: held-out parts by class and group, and fractions of train."""
+
+from functools import partial
+
+import numpy as np
+import pyarrow.compute as pc
+from datasets import ClassLabel, Dataset
+from datasets.fingerprint import Hasher
+
+from .arrow import read_column
+from .downloads import cache_folder
+from .errors import TimeSeriesDataError
+
+
+SPLITS = ("train", "validation", "test")
+SPLIT_WORDS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+
+MAX_INDEXED = 100_000  # series that scikit-learn splits, as it takes about 100 bytes for each
+MAX_FOLDED_GROUPS = 1000  # of more groups folds take minutes to make, and groups drawn at random serve as well
+NUM_FOLDS = 10
+
+
+# --- Classes and groups ---
+
+
+def _read_classes(dataset: Dataset, place: str) -> np.ndarray | None:
+    """Returns class indices `(num_rows,)` in the smallest type, or None where there are no classes."""
+    feature = dataset.features.get("labels")
+    if not isinstance(feature, ClassLabel):
+        return None
+    classes = np.empty(len(dataset), np.min_scalar_type(feature.num_classes))
+    for start, column in read_column(dataset, "labels"):
+        codes = pc.fill_null(column, -1).to_numpy()
+        if (codes < 0).any():
+            raise TimeSeriesDataError(f"{place}: series {start + np.argmax(codes < 0)} has no label")
+        classes[start : start + len(codes)] = codes
+    return classes
+
+
+def _read_groups(dataset: Dataset) -> np.ndarray:
+    """Returns the groups, numbered as they first occur, `(num_rows,)`."""
+    groups = np.empty(len(dataset), np.int32)
+    numbers = {}
+    for start, column in read_column(dataset, "group"):
+        encoded = pc.dictionary_encode(column, null_encoding="encode")
+        found = [numbers.setdefault(group, len(numbers)) for group in encoded.dictionary.to_pylist()]
+        groups[start : start + len(column)] = np.array(found)[encoded.indices]
+    return groups
+
+
+def check_classes(splits: dict[str, Dataset], place: str) -> None:
+    """Checks that train knows every class.
+
+    Raises:
+        TimeSeriesDataError: a class is not in train, or a series has no class while others do.
+    """
+    known = _read_classes(splits["train"], f"{place}, train")
+    for name, dataset in splits.items():
+        classes = _read_classes(dataset, f"{place}, {name}")
+        if classes is None:
+            continue
+        unknown = np.setdiff1d(classes, known)
+        if len(unknown) > 0:
+            names = dataset.features["labels"].int2str(unknown.tolist())
+            raise TimeSeriesDataError(f"{place}: expected every class of {name} in train too, got {names} only there")
+
+
+# --- Parts of train that are held out ---
+
+
+def hold_out(dataset: Dataset, size: float, seed: int, place: str) -> tuple[Dataset, Dataset]:
+    """Divides a data set, stratified by class; where groups are known, no group is on both sides.
+
+    Args:
+        dataset: The series to divide.
+        size: The part that is held out.
+        seed: Seed of the choice.
+        place: Where the series come from, for errors.
+
+    Returns:
+        What remains and what is held out, each in the order of `dataset`.
+
+    Raises:
+        TimeSeriesDataError: too few series or groups, or classes that no choice of groups leaves on both sides.
+    """
+    classes = _read_classes(dataset, place)
+    if "group" in dataset.features:
+        held_out = _choose_groups(_read_groups(dataset), classes, size, seed, place)
+    elif len(dataset) > MAX_INDEXED:
+        held_out = _draw_series(len(dataset), classes, size, seed)
+    else:
+        held_out = _choose_series(len(dataset), classes, size, seed, place)
+    return _take_rows(dataset, ~held_out), _take_rows(dataset, held_out)
+
+
+def _choose_series(num_rows: int, classes: np.ndarray | None, size: float, seed: int, place: str) -> np.ndarray:
+    """Returns which rows are held out, bool of shape `(num_rows,)`."""
+    from sklearn.model_selection import train_test_split  # scikit-learn takes seconds to import
+
+    try:
+        _, rows = train_test_split(np.arange(num_rows), test_size=size, stratify=classes, random_state=seed)
+    except ValueError as error:
+        raise TimeSeriesDataError(
+            f"{place}: cannot hold out {size:g} of the {num_rows} series of train: {error} "
+            "With a size of 0 nothing is held out."
+        ) from error
+    held_out = np.zeros(num_rows, dtype=bool)
+    held_out[rows] = True
+    return held_out
+
+
+def _draw_series(num_rows: int, classes: np.ndarray | None, size: float, seed: int) -> np.ndarray:
+    """Returns which of very many rows are held out, bool of shape `(num_rows,)`, without an index of each."""
+    if classes is None:
+        classes = np.zeros(num_rows, np.uint8)
+    rng = np.random.default_rng(seed)
+    held_out = np.zeros(num_rows, dtype=bool)
+    for label in np.unique(classes):
+        members = classes == label
+        drawn = np.zeros(np.count_nonzero(members), dtype=bool)
+        drawn[: round(size * len(drawn))] = True
+        rng.shuffle(drawn)
+        held_out[members] = drawn
+    return held_out
+
+
+def _choose_groups(groups: np.ndarray, classes: np.ndarray | None, size: float, seed: int, place: str) -> np.ndarray:
+    """Returns which rows are held out, bool of shape `(num_rows,)`, by the first choice that leaves each class."""
+    num_groups = int(groups.max()) + 1
+    if num_groups < 2:
+        raise TimeSeriesDataError(
+            f"{place}: expected at least 2 groups in train to hold one out, got 1. With a size of 0 nothing is."
+        )
+    if classes is None:
+        classes = np.zeros(len(groups), np.uint8)
+    if num_groups > MAX_FOLDED_GROUPS:
+        choices = _draw_groups(num_groups, size, seed)
+    else:
+        choices = _fold_groups(groups, classes, size, seed)
+    all_classes = np.unique(classes)
+    for chosen in choices:
+        is_chosen = np.zeros(num_groups, dtype=bool)
+        is_chosen[chosen] = True
+        held_out = is_chosen[groups]
+        if np.array_equal(np.unique(classes[~held_out]), all_classes):
+            return held_out
+    raise TimeSeriesDataError(f"{place}: every choice of groups to hold out takes all series of some class from train")
+
+
+def _draw_groups(num_groups: int, size: float, seed: int) -> list[np.ndarray]:
+    """Returns several random choices of groups; of many groups each holds about the share of each class."""
+    from sklearn.model_selection import ShuffleSplit
+
+    draws = ShuffleSplit(n_splits=NUM_FOLDS, test_size=size, random_state=seed)
+    return [chosen for _, chosen in draws.split(np.arange(num_groups))]
+
+
+def _fold_groups(groups: np.ndarray, classes: np.ndarray, size: float, seed: int) -> list[np.ndarray]:
+    """Returns several choices of groups, each of some neighbouring folds that hold the classes in their shares."""
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    num_folds = min(int(groups.max()) + 1, NUM_FOLDS)
+    splitter = StratifiedGroupKFold(num_folds, shuffle=True, random_state=seed)
+    classes, groups = _thin_out(classes, groups)
+    folds = [np.unique(groups[rows]) for _, rows in splitter.split(groups, classes, groups)]
+    num_taken = max(1, round(size * num_folds))
+    around = folds + folds  # so that a choice may begin at any fold
+    return [np.concatenate(around[first : first + num_taken]) for first in range(num_folds)]
+
+
+def _thin_out(classes: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Makes few rows of very many.
+
+    Returns:
+        Classes and groups of about `MAX_INDEXED` rows, sorted, in which each pair of a class and a group has its
+        share, but at least one row.
+    """
+    num_classes, num_groups = int(classes.max()) + 1, int(groups.max()) + 1
+    num_pairs = num_classes * num_groups
+    counts = np.zeros(num_pairs, int)
+    for start in range(0, len(groups), MAX_INDEXED):
+        end = start + MAX_INDEXED
+        pairs = classes[start:end].astype(int) * num_groups + groups[start:end]
+        counts += np.bincount(pairs, minlength=num_pairs)
+    factor = _divide_up(len(groups), MAX_INDEXED)
+    kept_pairs = np.repeat(np.arange(num_pairs), _divide_up(counts, factor))
+    return kept_pairs // num_groups, kept_pairs % num_groups
+
+
+def _divide_up(number: int | np.ndarray, divisor: int) -> int | np.ndarray:
+    """Returns the quotient, rounded up."""
+    return -(-number // divisor)
+
+
+def _take_rows(dataset: Dataset, is_taken: np.ndarray) -> Dataset:
+    """Returns the rows for which `is_taken` is true. Of a data set on disk, their numbers are kept on disk too."""
+    if not dataset.cache_files:
+        return dataset.select(np.flatnonzero(is_taken))
+    name = f"rows-{Hasher.hash([dataset, is_taken])}.arrow"
+    return dataset.with_format("arrow").filter(
+        partial(_look_up, is_taken),
+        with_indices=True,
+        input_columns=[],
+        batched=True,
+        cache_file_name=str(cache_folder() / name),
+    )
+
+
+def _look_up(values: np.ndarray, rows: list[int]) -> list:
+    return values[rows].tolist()
+
+
+# --- Fractions of train ---
+
+
+def take_fraction(dataset: Dataset, fraction: float, seed: int) -> Dataset:
+    """Keeps a part of a data set, stratified by class, with at least one series of each class.
+
+    The rows come first in a seeded order, which begins with one series of each class and then holds each class in its
+    share. So of one seed the rows of a smaller fraction are among those of a larger one.
+
+    Returns:
+        The series that are kept, in the order of `dataset`.
+    """
+    order = np.random.default_rng(seed).permutation(len(dataset))
+    classes = _read_classes(dataset, "train")
+    if classes is None:
+        num_classes = 1
+    else:
+        num_classes = len(np.unique(classes))
+        order = _spread_classes(order, classes)
+    num_kept = max(num_classes, round(fraction * len(dataset)))
+    return dataset.select(np.sort(order[:num_kept]))
+
+
+def _spread_classes(order: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Returns the rows of `order` such that each class is spread evenly from the first row to the last.
+
+    A series gets the place in its class, from 0 to 1, and the series are sorted by that.
+    """
+    place_in_class = np.empty(len(order))
+    for label in np.unique(classes):
+        rows = order[classes[order] == label]
+        place_in_class[rows] = np.arange(len(rows)) / len(rows)
+    return order[np.argsort(place_in_class[order], kind="stable")]

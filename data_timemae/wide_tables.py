@@ -1,0 +1,109 @@
+# Copyright 2026 The TimeMAE for Hugging Face authors. Licensed under the Apache License, Version 2.0.
+"""Tables of a series a row: in lists, or wide, where each column is a time step."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from datasets import Dataset, List
+
+from .arrow import encode_series
+from .columns import ColumnMapping, find_series, holds_lists, to_floats, unpack_series
+from .errors import TimeSeriesDataError
+
+
+def convert_wide_table(table: Dataset, mapping: ColumnMapping) -> Dataset:
+    """Converts each row to a series.
+
+    Args:
+        table: The columns of one split, in the format "arrow".
+        mapping: What they become.
+
+    Returns:
+        A series a row. A table that is as it should be stays where it is.
+
+    Raises:
+        TimeSeriesDataError: a value is malformed, or an id stands twice.
+    """
+    if "id" in mapping.roles:
+        _check_ids(table, mapping)
+    new_names = {mapping.values[0]: "past_values"}
+    for role, column in mapping.roles.items():
+        if role in mapping.target:
+            new_names[column] = role
+    if mapping.target == {new: table.features[old] for old, new in new_names.items()}:
+        chunks = table.data.column(mapping.values[0]).chunks
+        if not any(chunk.null_count or chunk.values.null_count or chunk.values.values.null_count for chunk in chunks):
+            table = table.select_columns(list(new_names))
+            return table.rename_columns({old: new for old, new in new_names.items() if old != new})
+    return table.map(
+        _convert_batch,
+        batched=True,
+        with_indices=True,
+        remove_columns=table.column_names,
+        features=mapping.target,
+        fn_kwargs={"mapping": mapping},
+    )
+
+
+def _check_ids(table: Dataset, mapping: ColumnMapping) -> None:
+    bounds = find_series(table, mapping)
+    if len(bounds) <= len(table):
+        row = bounds[np.argmax(np.diff(bounds) > 1)]
+        raise TimeSeriesDataError(f"{mapping.place}: series {row} and {row + 1} have the same {mapping.roles['id']!r}")
+
+
+def _convert_batch(rows: pa.Table, indices: list[int], mapping: ColumnMapping) -> pa.Table:
+    """Returns the series of some rows, in the columns of `mapping.target`."""
+    place, target, first_row = mapping.place, mapping.target, indices[0]
+    if holds_lists(mapping.source, mapping.values[0]):
+        steps, lengths = _unpack_lists(rows, mapping, first_row)
+    else:
+        steps, lengths = _unpack_numbers(rows, mapping, first_row)
+    converted = {"past_values": encode_series(steps, lengths, place, first_row)}
+    if "labels" in target:
+        converted["labels"] = mapping.encode_labels(rows[mapping.roles["labels"]].combine_chunks(), first_row)
+        if isinstance(target["labels"], List):
+            num_labels = pc.list_value_length(converted["labels"]).to_numpy()
+            different = num_labels != lengths
+            if different.any():
+                row = np.argmax(different)
+                raise TimeSeriesDataError(
+                    f"{place}: series {first_row + row}: expected {lengths[row]} labels, got {num_labels[row]}"
+                )
+    if "group" in target:
+        converted["group"] = rows[mapping.roles["group"]].cast(target["group"].pa_type)
+    return pa.table(converted, schema=target.arrow_schema)
+
+
+def _unpack_numbers(rows: pa.Table, mapping: ColumnMapping, first_row: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns what `unpack_series` returns, of columns that are time steps."""
+    steps = [
+        to_floats(rows[name].combine_chunks(), f"{mapping.place}, {name!r}", lambda row: f"series {first_row + row}")
+        for name in mapping.values
+    ]
+    return np.stack(steps, axis=1).reshape(-1, 1), np.full(len(rows), len(steps))
+
+
+def _unpack_lists(rows: pa.Table, mapping: ColumnMapping, first_row: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns what `unpack_series` returns, of one column of all channels or of columns of one channel each."""
+    place = mapping.place
+    channels = {
+        name: unpack_series(rows[name].combine_chunks(), f"{place}, {name!r}", first_row) for name in mapping.values
+    }
+    _, lengths = channels[mapping.values[0]]
+    for name, (_, found) in channels.items():
+        different = found != lengths
+        if different.any():
+            row = np.argmax(different)
+            raise TimeSeriesDataError(
+                f"{place}: series {first_row + row}: expected {lengths[row]} time steps in every channel, "
+                f"got {found[row]} in {name!r}"
+            )
+    steps = np.concatenate([steps for steps, _ in channels.values()], axis=1)
+    expected = mapping.target["past_values"].feature.length
+    if steps.shape[1] != expected:
+        raise TimeSeriesDataError(
+            f"{place}: series {first_row}: expected {expected} channels as in the first series of train, "
+            f"got {steps.shape[1]}"
+        )
+    return steps, lengths

@@ -1,0 +1,87 @@
+# Copyright 2026 The TimeMAE for Hugging Face authors. Licensed under the Apache License, Version 2.0.
+"""Windows that are cut out of series."""
+
+import numpy as np
+import pyarrow as pa
+from datasets import ClassLabel, Dataset, Features, List, Value
+
+from .arrow import encode_series
+from .errors import TimeSeriesDataError
+from .formatting import series_views
+
+
+def cut_windows(dataset: Dataset, window: int, stride: int, rule: str, place: str) -> Dataset:
+    """Cuts every series into windows.
+
+    Args:
+        dataset: One split, whose labels may be given per time step.
+        window, stride: Length of the windows and distance of their starts, in time steps.
+        rule: The label of a window from labels per time step, `"majority"` or `"last"`.
+        place: Where the series come from, for errors.
+
+    Returns:
+        The windows, with `labels` of one a window, and `group`: the group of the series, or else its row.
+
+    Raises:
+        TimeSeriesDataError: no window has an observed value, or there is no majority of real-valued labels.
+    """
+    target = Features(dataset.features | {"group": dataset.features.get("group", Value("int64"))})
+    if isinstance(target.get("labels"), List):
+        target["labels"] = target["labels"].feature
+        if rule == "majority" and not isinstance(target["labels"], ClassLabel):
+            raise TimeSeriesDataError(f"{place}: expected classes to take the majority of, got real numbers")
+    windows = dataset.with_format("arrow").map(
+        _cut_batch,
+        batched=True,
+        batch_size=10,
+        with_indices=True,
+        remove_columns=dataset.column_names,
+        features=target,
+        fn_kwargs={"window": window, "stride": stride, "rule": rule, "target": target, "place": place},
+    )
+    if len(windows) == 0:
+        raise TimeSeriesDataError(f"{place}: no full window has an observed value")
+    return windows
+
+
+def _cut_batch(
+    rows: pa.Table, indices: list[int], window: int, stride: int, rule: str, target: Features, place: str
+) -> pa.Table:
+    """Returns the windows of some series, in the columns of `target`."""
+    pieces, lengths, labels, rows_of_windows = [], [], [], []
+    for row, series in enumerate(series_views(rows["past_values"].combine_chunks())):
+        length = min(window, len(series))
+        starts = np.arange(0, len(series) - length + 1, stride)
+        windows = np.lib.stride_tricks.sliding_window_view(series, length, axis=0)[starts].transpose(0, 2, 1)
+        observed = ~np.isnan(windows).all(axis=(1, 2))
+        starts, windows = starts[observed], windows[observed]
+        pieces.append(windows.reshape(-1, series.shape[1]))
+        lengths.append(np.full(len(starts), length))
+        rows_of_windows.append(np.full(len(starts), row))
+        if "labels" in target:
+            label = rows["labels"][row]
+            if isinstance(label, pa.ListScalar):
+                labels.append(_label_windows(label.values.to_numpy(), starts, length, rule))
+            else:
+                labels.append(np.full(len(starts), label.as_py()))
+    rows_of_windows = np.concatenate(rows_of_windows)
+    columns = {"past_values": encode_series(np.concatenate(pieces), np.concatenate(lengths), place)}
+    if "labels" in target:
+        columns["labels"] = pa.array(np.concatenate(labels), target["labels"].pa_type)
+    if "group" in rows.column_names:
+        columns["group"] = rows["group"].take(rows_of_windows)
+    else:
+        columns["group"] = pa.array(np.array(indices)[rows_of_windows])
+    return pa.table(columns, schema=target.arrow_schema)
+
+
+def _label_windows(labels: np.ndarray, starts: np.ndarray, length: int, rule: str) -> np.ndarray:
+    """Returns the label of each window from the labels of the time steps, `(time,)`."""
+    if rule == "last":
+        return labels[starts + length - 1]
+    classes = np.unique(labels)
+    counts = []
+    for label in classes:
+        count_before = np.concatenate([[0], np.cumsum(labels == label)])
+        counts.append(count_before[starts + length] - count_before[starts])
+    return classes[np.argmax(counts, axis=0)]
