@@ -54,6 +54,11 @@ _LIBRARY_ARGUMENTS = {
 }
 
 
+def count_patches(num_steps: int, patch_length: int) -> int:
+    """Returns how many patches a series of `num_steps` time steps makes, the last one padded: ⌈n / δ⌉."""
+    return math.ceil(num_steps / patch_length)
+
+
 @strict
 class TimeMAEConfig(PreTrainedConfig):
     r"""
@@ -230,7 +235,7 @@ class TimeMAEConfig(PreTrainedConfig):
     @property
     def num_patches(self) -> int:
         """Number of patches of a series of `sequence_length` time steps, the last one padded: ⌈T / δ⌉."""
-        return math.ceil(self.sequence_length / self.patch_length)
+        return count_patches(self.sequence_length, self.patch_length)
 
     def num_masked_patches(self, num_patches: int) -> int:
         """Number of patches that pre-training hides out of `num_patches`: ⌊`mask_ratio` · `num_patches`⌋."""

@@ -214,7 +214,7 @@ def load_time_series(
     train_fraction: float | None = None,
     seed: int = 42,
     streaming: bool = False,
-    shuffle_buffer: int = 1000,
+    shuffle_buffer: int = 0,
 ) -> DatasetDict | IterableDatasetDict:
     """Load time series and split them.
 
@@ -1444,3 +1444,38 @@ def _label_windows(labels: np.ndarray, starts: np.ndarray, size: int, rule: str)
     classes = np.unique(labels)
     totals = [np.r_[0, np.cumsum(labels == label)] for label in classes]
     return classes[np.argmax([total[starts + size] - total[starts] for total in totals], axis=0)]
+
+
+# --- A stand-in for what the package of this name brings ---
+
+
+@dataclass(frozen=True)
+class Lengths:
+    shortest: int
+    shortest_row: int
+    longest: int
+
+
+@dataclass(frozen=True)
+class DataSummary:
+    num_channels: int
+    lengths: dict[str, Lengths]
+    statistics: dict[str, list]
+
+    @property
+    def longest(self) -> int:
+        return max(lengths.longest for lengths in self.lengths.values())
+
+
+def summarise(dataset: DatasetDict | IterableDatasetDict, progress: bool = True) -> DataSummary:
+    lengths = {}
+    for name, split in dataset.items():
+        sizes = [len(series["past_values"]) for series in split.select_columns(["past_values"])]
+        lengths[name] = Lengths(min(sizes), int(np.argmin(sizes)), max(sizes))
+    num_channels = dataset["train"].features["past_values"].feature.length
+    return DataSummary(num_channels, lengths, channel_statistics(dataset["train"]))
+
+
+def shuffle_stream(stream: IterableDataset, seed: int, buffer_size: int) -> IterableDataset:
+    stream = stream.repeat(None)
+    return stream.shuffle(seed, buffer_size=buffer_size) if buffer_size else stream

@@ -1105,10 +1105,9 @@ class TimeMAEForTimeSeriesClassification(TimeMAEPreTrainedModel):
     @can_return_tuple
     def forward(
         self,
-        past_values: torch.FloatTensor | None = None,
+        past_values: torch.FloatTensor,
         past_observed_mask: torch.BoolTensor | None = None,
         labels: torch.Tensor | None = None,
-        pooler_output: torch.FloatTensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> SequenceClassifierOutput:
         r"""
@@ -1121,24 +1120,15 @@ class TimeMAEForTimeSeriesClassification(TimeMAEPreTrainedModel):
                 Single-label: integers of shape `(batch_size,)` in [0, num_labels). Multi-label: zeros and ones of
                 shape `(batch_size, num_labels)`. Regression: numbers of shape `(batch_size,)` or
                 `(batch_size, num_labels)`.
-            pooler_output (`torch.FloatTensor` of shape `(batch_size, hidden_size)`, *optional*):
-                What the encoder made of the series before: takes the place of `past_values`, to train the head alone.
 
         Returns:
             [`~transformers.modeling_outputs.SequenceClassifierOutput`]: `loss` if labels are given, `logits` of shape
             `(batch_size, num_labels)`, `hidden_states` and `attentions` on request.
 
         Raises:
-            ValueError: input that [`TimeMAEModel`] refuses; both or neither of `past_values` and `pooler_output`;
-                labels of a wrong shape or out of range.
+            ValueError: input that [`TimeMAEModel`] refuses; labels of a wrong shape or out of range.
         """
-        if (past_values is None) == (pooler_output is None):
-            given = "neither" if past_values is None else "both"
-            raise ValueError(f"expected either past_values or pooler_output, got {given}")
-        if pooler_output is None:
-            outputs = self.timemae(past_values, past_observed_mask, **kwargs)
-        else:
-            outputs = BaseModelOutputWithPooling(pooler_output=pooler_output)
+        outputs = self.timemae(past_values, past_observed_mask, **kwargs)
         logits = self.classifier(self.dropout(outputs.pooler_output))
         loss = None if labels is None else self.compute_loss(logits, labels)
         return SequenceClassifierOutput(

@@ -555,18 +555,6 @@ def test_freeze_encoder_trains_the_head_only(tiny_config):
     assert trained == {"classifier.weight", "classifier.bias"}
 
 
-def test_the_head_takes_what_the_encoder_gave_before(tiny_config):
-    model = TimeMAEForTimeSeriesClassification(tiny_config).eval()
-    past_values, labels = torch.randn(3, 40, 3), torch.tensor([0, 1, 2])
-    expected = model(past_values, labels=labels)
-    output = model(pooler_output=model.timemae(past_values).pooler_output, labels=labels)
-    assert output.logits.equal(expected.logits) and output.loss.equal(expected.loss)
-    with pytest.raises(ValueError, match="either past_values or pooler_output, got neither"):
-        model(labels=labels)
-    with pytest.raises(ValueError, match="either past_values or pooler_output, got both"):
-        model(past_values, pooler_output=torch.zeros(3, 16))
-
-
 def warnings(caplog) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
 
