@@ -85,7 +85,7 @@ def run_seed(arguments: argparse.Namespace, seed: int, output: Path) -> dict[str
     }
 
 
-def test_scores(metrics: dict[int, dict[str, dict]]) -> dict[str, dict[str, list[float]]]:
+def scores_on_test(metrics: dict[int, dict[str, dict]]) -> dict[str, dict[str, list[float]]]:
     """Returns for each row of the table accuracy and macro-F1 on test, one number a seed."""
     return {
         row: {
@@ -101,7 +101,7 @@ def summarise_seeds(values: list[float]) -> dict[str, float | None]:
 
 
 def as_table(scores: dict[str, dict[str, list[float]]]) -> str:
-    """Returns the scores of [`test_scores`] in Markdown, in percent."""
+    """Returns the scores of [`scores_on_test`] in Markdown, in percent."""
     rows = []
     for row, values in scores.items():
         cells = [[100 * value for value in values[name]] for name in ("accuracy", "macro_f1")]
@@ -177,7 +177,7 @@ def main() -> None:
     metrics = {seed: run_seed(arguments, seed, directory) for seed, directory in directories.items()}
     first = arguments.seeds[0]
     plot(arguments, metrics[first], directories[first], output)
-    scores = test_scores(metrics)
+    scores = scores_on_test(metrics)
     summary = {
         row: {name: summarise_seeds(values) for name, values in by_name.items()} for row, by_name in scores.items()
     }

@@ -1,6 +1,6 @@
 # Copyright 2026 The TimeMAE for Hugging Face authors. Licensed under the Apache License, Version 2.0.
 """
-What Trainer needs and does not have: arguments, collator, trainers, evaluation, model card, and what the scripts share.
+What Trainer needs and does not have: arguments, collator, trainers, evaluation, model card, what the scripts share.
 
 Every name below can be imported from here. A module is loaded when the first of its names is asked for (PEP 562), so
 that the arguments of a script, for one, do not wait for scikit-learn.
