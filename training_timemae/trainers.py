@@ -98,7 +98,8 @@ def train_head(trainer: TimeMAETrainer, resume_from_checkpoint: str | None = Non
     model, feature_extractor = trainer.model, trainer.processing_class
     arguments = copy.copy(trainer.args)
     arguments.push_to_hub = False  # only the whole model is of use to others
-    arguments.gradient_checkpointing = False  # of the encoder
+    # There is nothing of an encoder to compute again; the second is the former name.
+    arguments.activation_checkpointing = arguments.gradient_checkpointing = False
     splits = {"train_dataset": trainer.train_dataset, "eval_dataset": trainer.eval_dataset}
     head_trainer = TimeMAETrainer(
         model=TimeMAEHead(model),
