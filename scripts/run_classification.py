@@ -57,7 +57,7 @@ def main() -> None:
 
     checkpoint = prepare_output_dir(training_arguments.output_dir, training_arguments.resume_from_checkpoint)
     dataset = load_data(data_arguments, needs_labels=True)
-    summary = summarise(dataset, progress=not training_arguments.disable_tqdm)
+    summary = summarise(dataset, progress=training_arguments.should_log and not training_arguments.disable_tqdm)
     labels = dataset["train"].features["labels"]
     is_classification = isinstance(labels, ClassLabel)
     if is_classification:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 
 if TYPE_CHECKING:  # editors and type checkers read the names here
-    from training_timemae.arguments import (  # noqa: F401
+    from .arguments import (  # noqa: F401
         DataArguments,
         FineTuningArguments,
         ModelArguments,
@@ -20,8 +20,8 @@ if TYPE_CHECKING:  # editors and type checkers read the names here
         StartArguments,
         parse_arguments,
     )
-    from training_timemae.collator import TimeMAEDataCollator, with_fixed_masks  # noqa: F401
-    from training_timemae.evaluation import (  # noqa: F401
+    from .collator import TimeMAEDataCollator, with_fixed_masks  # noqa: F401
+    from .evaluation import (  # noqa: F401
         ClassificationMetrics,
         CodewordMetrics,
         TimeMAEHead,
@@ -32,14 +32,14 @@ if TYPE_CHECKING:  # editors and type checkers read the names here
         regression_metrics,
         with_pooler_output,
     )
-    from training_timemae.model_card import make_model_card  # noqa: F401
-    from training_timemae.pictures import (  # noqa: F401
+    from .model_card import make_model_card  # noqa: F401
+    from .pictures import (  # noqa: F401
         plot_confusion_matrix,
         plot_learning_curves,
         plot_masked_series,
         plot_representations,
     )
-    from training_timemae.results import (  # noqa: F401
+    from .results import (  # noqa: F401
         check_same_settings,
         markdown_table,
         mean_and_deviation,
@@ -47,7 +47,7 @@ if TYPE_CHECKING:  # editors and type checkers read the names here
         provenance,
         write_results,
     )
-    from training_timemae.runs import (  # noqa: F401
+    from .runs import (  # noqa: F401
         Splits,
         check_masking,
         count_channels,
@@ -59,7 +59,7 @@ if TYPE_CHECKING:  # editors and type checkers read the names here
         order_for_training,
         publish,
     )
-    from training_timemae.trainers import (  # noqa: F401
+    from .trainers import (  # noqa: F401
         GumbelTemperatureSchedule,
         PreTrainingTrainer,
         ShuffledRows,

@@ -22,7 +22,8 @@ from modeling_timemae import (
     TimeMAEForTimeSeriesClassification,
     TimeMAEPreTrainedModel,
 )
-from training_timemae.collator import TimeMAEDataCollator
+
+from .collator import TimeMAEDataCollator
 
 
 Represented = tuple[np.ndarray, Sequence[int]]  # features `(n, hidden_size)` of n series, and their classes
@@ -170,6 +171,7 @@ def with_pooler_output(
     model: TimeMAEPreTrainedModel,
     feature_extractor: TimeMAEFeatureExtractor,
     batch_size: int = 256,
+    progress: bool = True,
 ) -> datasets.Dataset:
     """
     Computes once what a run that trains the head alone would compute in every epoch; see [`TimeMAEHead`].
@@ -179,12 +181,13 @@ def with_pooler_output(
         model: any TimeMAE model.
         feature_extractor: of the model.
         batch_size: series at a time.
+        progress: whether to show a progress bar.
 
     Returns:
         the data set with a column `pooler_output`, `hidden_size` numbers of float32 for each series, in the place of
         `past_values`.
     """
-    features = extract_features(model, dataset, feature_extractor, batch_size)
+    features = extract_features(model, dataset, feature_extractor, batch_size, progress)
     return dataset.remove_columns("past_values").add_column("pooler_output", list(features))
 
 

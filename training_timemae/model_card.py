@@ -11,7 +11,7 @@ import transformers
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from transformers import Trainer
 
-from training_timemae.results import markdown_table
+from .results import markdown_table
 
 
 SPLITS = {"eval_": "validation", "test_": "test"}

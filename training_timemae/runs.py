@@ -12,8 +12,9 @@ from configuration_timemae import TimeMAEConfig, count_patches
 from data_timemae import DataSummary, channel_statistics, load_time_series, shuffle_stream
 from feature_extraction_timemae import TimeMAEFeatureExtractor
 from modeling_timemae import TimeMAEPreTrainedModel, load_text_encoder_config
-from training_timemae.arguments import DataArguments, StartArguments
-from training_timemae.trainers import TimeMAETrainer
+
+from .arguments import DataArguments, StartArguments
+from .trainers import TimeMAETrainer
 
 
 logger = logging.getLogger(__name__)

@@ -9,8 +9,8 @@ import datasets
 import torch
 from transformers import Trainer, TrainerCallback
 
-from training_timemae.evaluation import CodewordMetrics, TimeMAEHead, with_pooler_output
-from training_timemae.model_card import make_model_card
+from .evaluation import CodewordMetrics, TimeMAEHead, with_pooler_output
+from .model_card import make_model_card
 
 
 class ShuffledRows(torch.utils.data.Sampler[int]):
@@ -101,6 +101,7 @@ def train_head(trainer: TimeMAETrainer, resume_from_checkpoint: str | None = Non
     # There is nothing of an encoder to compute again; the second is the former name.
     arguments.activation_checkpointing = arguments.gradient_checkpointing = False
     splits = {"train_dataset": trainer.train_dataset, "eval_dataset": trainer.eval_dataset}
+    progress = arguments.should_log and not arguments.disable_tqdm
     head_trainer = TimeMAETrainer(
         model=TimeMAEHead(model),
         args=arguments,
@@ -108,7 +109,7 @@ def train_head(trainer: TimeMAETrainer, resume_from_checkpoint: str | None = Non
         processing_class=feature_extractor,
         compute_metrics=trainer.compute_metrics,
         **{
-            name: None if split is None else with_pooler_output(split, model, feature_extractor)
+            name: None if split is None else with_pooler_output(split, model, feature_extractor, progress=progress)
             for name, split in splits.items()
         },
     )
