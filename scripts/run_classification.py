@@ -13,34 +13,13 @@ results.json; --push_to_hub uploads it. --help lists all arguments.
 import time
 from dataclasses import dataclass, field
 
-from datasets import ClassLabel
-from sklearn.metrics import confusion_matrix
-from transformers import set_seed
-
-from modeling_timemae import TimeMAEForTimeSeriesClassification
-from training_timemae import (
-    DataArguments,
-    FineTuningArguments,
-    ModelArguments,
-    TimeMAEDataCollator,
-    TimeMAETrainer,
-    classification_metrics,
-    load_data,
-    make_config,
-    make_feature_extractor,
-    make_model,
-    order_for_training,
-    parse_arguments,
-    prepare_output_dir,
-    publish,
-    regression_metrics,
-    with_pooler_output,
-    write_results,
-)
+from training_timemae.arguments import DataArguments, FineTuningArguments, ModelArguments, parse_arguments
 
 
 @dataclass
 class ClassificationArguments:
+    """What the classifier takes beside data, model and training."""
+
     freeze_encoder: bool = field(default=False, metadata={"help": "Train the head only."})
     evaluate_on_test: bool = field(default=True, metadata={"help": "Read the test split once, at the end."})
 
@@ -50,12 +29,38 @@ def main() -> None:
     arguments, data_arguments, model_arguments, training_arguments = parse_arguments(
         ClassificationArguments, DataArguments, ModelArguments, FineTuningArguments, description=__doc__
     )
+    if arguments.freeze_encoder and training_arguments.encoder_learning_rate is not None:
+        raise ValueError("expected --encoder_learning_rate or --freeze_encoder, which does not train it, got both")
+
+    # What takes seconds to import waits until the arguments are read, so that --help answers at once.
+    from datasets import ClassLabel
+    from sklearn.metrics import confusion_matrix
+    from transformers import set_seed
+
+    from data_timemae import summarise
+    from modeling_timemae import TimeMAEForTimeSeriesClassification
+    from training_timemae import (
+        TimeMAEDataCollator,
+        TimeMAETrainer,
+        classification_metrics,
+        load_data,
+        make_config,
+        make_feature_extractor,
+        make_model,
+        order_for_training,
+        prepare_output_dir,
+        publish,
+        regression_metrics,
+        train_head,
+        write_results,
+    )
+
     checkpoint = prepare_output_dir(training_arguments.output_dir, training_arguments.resume_from_checkpoint)
     dataset = load_data(data_arguments, needs_labels=True)
-    saved = model_arguments.model_name_or_path or model_arguments.config_name
-    feature_extractor = make_feature_extractor(dataset, data_arguments.normalization, saved)
+    summary = summarise(dataset, progress=training_arguments.should_log and not training_arguments.disable_tqdm)
     labels = dataset["train"].features["labels"]
-    if is_classification := isinstance(labels, ClassLabel):
+    is_classification = isinstance(labels, ClassLabel)
+    if is_classification:
         names = dict(enumerate(labels.names))
         task = {
             "id2label": names,
@@ -66,29 +71,34 @@ def main() -> None:
         task = {"num_labels": 1, "problem_type": "regression"}
         if training_arguments.metric_for_best_model == "accuracy":
             training_arguments.metric_for_best_model, training_arguments.greater_is_better = "loss", False
-    config = make_config(model_arguments, dataset, **task)
-    feature_extractor.sequence_length = config.sequence_length
+    config = make_config(model_arguments, summary, **task)
+    feature_extractor = make_feature_extractor(
+        dataset,
+        data_arguments.normalization,
+        saved=model_arguments.model_name_or_path or model_arguments.config_name,
+        summary=summary,
+        sequence_length=config.sequence_length,
+    )
 
     set_seed(training_arguments.seed)
     model = make_model(TimeMAEForTimeSeriesClassification, config, model_arguments)
-    splits = {name: dataset[name] for name in ("train", "validation") if name in dataset}
     if arguments.freeze_encoder:
         model.freeze_encoder()
-        model.to(training_arguments.device)
-        if not data_arguments.streaming:
-            splits = {name: with_pooler_output(split, model, feature_extractor) for name, split in splits.items()}
     if "validation" not in dataset:
         training_arguments.eval_strategy, training_arguments.load_best_model_at_end = "no", False
     trainer = TimeMAETrainer(
         model=model,
         args=training_arguments,
-        train_dataset=order_for_training(splits["train"], data_arguments, training_arguments.seed),
-        eval_dataset=splits.get("validation"),
+        train_dataset=order_for_training(dataset["train"], data_arguments, training_arguments.seed),
+        eval_dataset=dataset.get("validation"),
         data_collator=TimeMAEDataCollator(feature_extractor),
         processing_class=feature_extractor,
         compute_metrics=classification_metrics if is_classification else regression_metrics,
     )
-    metrics = trainer.train(resume_from_checkpoint=checkpoint).metrics
+    if arguments.freeze_encoder and not data_arguments.streaming:
+        metrics = train_head(trainer, checkpoint)
+    else:
+        metrics = trainer.train(resume_from_checkpoint=checkpoint).metrics
     trainer.save_model()
     trainer.save_state()
     if "validation" in dataset:

@@ -12,28 +12,13 @@ results.json, beside those of always answering the most frequent class. --help l
 import time
 from dataclasses import dataclass, field
 
-from sklearn.dummy import DummyClassifier
-from transformers import set_seed
-
-from modeling_timemae import TimeMAEModel
-from training_timemae import (
-    ClassificationMetrics,
-    DataArguments,
-    ModelArguments,
-    extract_features,
-    fit_linear_probe,
-    load_data,
-    make_config,
-    make_feature_extractor,
-    make_model,
-    parse_arguments,
-    prepare_output_dir,
-    write_results,
-)
+from training_timemae.arguments import DataArguments, ModelArguments, parse_arguments
 
 
 @dataclass
 class ProbeArguments:
+    """What the probe takes beside data and model."""
+
     output_dir: str = field(metadata={"help": "New directory for results.json."})
     batch_size: int = field(default=256, metadata={"help": "Series at a time through the encoder."})
     evaluate_on_test: bool = field(default=True, metadata={"help": "Read the test split, once."})
@@ -45,20 +30,47 @@ def main() -> None:
     arguments, data_arguments, model_arguments = parse_arguments(
         ProbeArguments, DataArguments, ModelArguments, description=__doc__
     )
-    prepare_output_dir(arguments.output_dir)
     if data_arguments.streaming:
         raise ValueError("expected --streaming for training only: a linear probe reads the whole data set")
+
+    # What takes seconds to import waits until the arguments are read, so that --help answers at once.
+    from sklearn.dummy import DummyClassifier
+    from transformers import set_seed
+
+    from data_timemae import summarise
+    from modeling_timemae import TimeMAEModel
+    from training_timemae import (
+        ClassificationMetrics,
+        extract_features,
+        fit_linear_probe,
+        load_data,
+        make_config,
+        make_feature_extractor,
+        make_model,
+        prepare_output_dir,
+        write_results,
+    )
+
+    prepare_output_dir(arguments.output_dir)
     dataset = load_data(data_arguments, needs_labels=True)
-    saved = model_arguments.model_name_or_path or model_arguments.config_name
-    feature_extractor = make_feature_extractor(dataset, data_arguments.normalization, saved)
-    config = make_config(model_arguments, dataset)
+    summary = summarise(dataset)
+    config = make_config(model_arguments, summary)
+    feature_extractor = make_feature_extractor(
+        dataset,
+        data_arguments.normalization,
+        saved=model_arguments.model_name_or_path or model_arguments.config_name,
+        summary=summary,
+        sequence_length=config.sequence_length,
+    )
     set_seed(arguments.seed)
     model = make_model(TimeMAEModel, config, model_arguments)
 
     names = ["train", "validation", "test"] if arguments.evaluate_on_test else ["train", "validation"]
     splits = {name: dataset[name] for name in names if name in dataset}
     features = {
-        name: extract_features(model, split, feature_extractor, arguments.batch_size, f"features of {name}")
+        name: extract_features(
+            model, split, feature_extractor, arguments.batch_size, description=f"features of {name}"
+        )
         for name, split in splits.items()
     }
     labels = {name: split["labels"][:] for name, split in splits.items()}

@@ -12,27 +12,7 @@ to resume from (--resume_from_checkpoint last) and results.json; --push_to_hub u
 
 import time
 
-from transformers import set_seed
-
-from modeling_timemae import TimeMAEForPreTraining
-from training_timemae import (
-    DataArguments,
-    ModelArguments,
-    PreTrainingArguments,
-    PreTrainingTrainer,
-    TimeMAEDataCollator,
-    check_masking,
-    load_data,
-    make_config,
-    make_feature_extractor,
-    make_model,
-    order_for_training,
-    parse_arguments,
-    prepare_output_dir,
-    publish,
-    with_fixed_masks,
-    write_results,
-)
+from training_timemae.arguments import DataArguments, ModelArguments, PreTrainingArguments, parse_arguments
 
 
 def main() -> None:
@@ -40,13 +20,39 @@ def main() -> None:
     data_arguments, model_arguments, training_arguments = parse_arguments(
         DataArguments, ModelArguments, PreTrainingArguments, description=__doc__
     )
+
+    # What takes seconds to import waits until the arguments are read, so that --help answers at once.
+    from transformers import set_seed
+
+    from data_timemae import summarise
+    from modeling_timemae import TimeMAEForPreTraining
+    from training_timemae import (
+        PreTrainingTrainer,
+        TimeMAEDataCollator,
+        check_masking,
+        load_data,
+        make_config,
+        make_feature_extractor,
+        make_model,
+        order_for_training,
+        prepare_output_dir,
+        publish,
+        with_fixed_masks,
+        write_results,
+    )
+
     checkpoint = prepare_output_dir(training_arguments.output_dir, training_arguments.resume_from_checkpoint)
     dataset = load_data(data_arguments)
-    saved = model_arguments.model_name_or_path or model_arguments.config_name
-    feature_extractor = make_feature_extractor(dataset, data_arguments.normalization, saved)
-    config = make_config(model_arguments, dataset)
-    check_masking(dataset, config)
-    feature_extractor.sequence_length = config.sequence_length
+    summary = summarise(dataset, progress=training_arguments.should_log and not training_arguments.disable_tqdm)
+    config = make_config(model_arguments, summary)
+    check_masking(summary, config)
+    feature_extractor = make_feature_extractor(
+        dataset,
+        data_arguments.normalization,
+        saved=model_arguments.model_name_or_path or model_arguments.config_name,
+        summary=summary,
+        sequence_length=config.sequence_length,
+    )
 
     set_seed(training_arguments.seed)
     model = make_model(TimeMAEForPreTraining, config, model_arguments)

@@ -1,15 +1,37 @@
+import json
 import runpy
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from transformers import BertConfig, BertModel
 
 from timemae import TimeMAEConfig
 
 
 ROOT = Path(__file__).resolve().parents[1]
 FIXTURES = ROOT / "tests" / "fixtures"
+
+# Arguments of the scripts that make a small model.
+SMALL = {
+    "hidden_size": 16,
+    "num_hidden_layers": 1,
+    "decoder_num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "codebook_size": 8,
+    "patch_length": 3,
+}
+
+
+def flags(**arguments: object) -> list[object]:
+    """Returns arguments of a script as on its command line: `flags(seed=1)` is `["--seed", 1]`."""
+    return [part for name, value in arguments.items() for part in (f"--{name}", value)]
+
+
+def read_results(directory: Path) -> dict:
+    """Returns what is in the results.json of a run."""
+    return json.loads((directory / "results.json").read_text())
 
 
 @pytest.fixture
@@ -54,3 +76,33 @@ def datasets_cache(tmp_path, monkeypatch):
 
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     datasets.disable_progress_bars()
+
+
+@pytest.fixture(scope="session")
+def vowels():
+    from data_timemae import load_time_series
+
+    return load_time_series("JapaneseVowels")
+
+
+@pytest.fixture
+def vowels_config(tiny_config) -> TimeMAEConfig:
+    """The small configuration for [`vowels`]: ten patches of three steps, twelve channels, nine classes."""
+    tiny_config.num_channels, tiny_config.sequence_length, tiny_config.patch_length = 12, 29, 3
+    tiny_config.num_labels = 9
+    return tiny_config
+
+
+@pytest.fixture
+def tiny_bert(tmp_path) -> Path:
+    """A directory with an untrained BERT of two layers."""
+    config = BertConfig(
+        vocab_size=50,
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=32,
+        max_position_embeddings=32,
+    )
+    BertModel(config).save_pretrained(tmp_path / "bert")
+    return tmp_path / "bert"

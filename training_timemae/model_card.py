@@ -2,7 +2,7 @@
 """The model card of a run: what was trained, on what and how, what came out, how to load it, what it is for."""
 
 import os
-from collections.abc import Iterable, Sequence, Sized
+from collections.abc import Sized
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,8 @@ import torch
 import transformers
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from transformers import Trainer
+
+from .results import markdown_table
 
 
 SPLITS = {"eval_": "validation", "test_": "test"}
@@ -111,8 +113,8 @@ def make_model_card(
         trainer: with the model, the arguments, the data sets and the history of the run.
         language, license, tags, model_name, finetuned_from, tasks: as in `Trainer.create_model_card`.
         dataset, dataset_tags, dataset_args: name, Hub id and version of the data.
-        data_license: the licence of the data; absent: what the info of the training set says.
-        metrics: names that begin with `eval_` (validation) or `test_`, with values; absent: the last evaluation.
+        data_license: the licence of the data; defaults to what the info of the training set says.
+        metrics: names that begin with `eval_` (validation) or `test_`, with values; defaults to the last evaluation.
 
     Returns:
         the card, with its metrics also as `model-index` entries.
@@ -168,8 +170,8 @@ def make_model_card(
         "model_name": data.model_name,
         "checkpoint": trainer.hub_model_id or ".",
         "labels": ", ".join(map(str, config.id2label.values())),
-        "training": _table(("", ""), training.items()),
-        "results": _table(("split", "metric", "value"), rows) if rows else "The model was not evaluated.",
+        "training": markdown_table(("", ""), training.items()),
+        "results": markdown_table(("split", "metric", "value"), rows) if rows else "The model was not evaluated.",
         "use": USES[task],
         "normalization": _normalization(trainer.processing_class),
     }
@@ -182,6 +184,7 @@ def make_model_card(
 
 
 def _settings(trainer: Trainer) -> dict[str, Any]:
+    """Returns how the model was trained, as rows of the card's table: a name and its value."""
     arguments, model = trainer.args, trainer.model
     splits = {"training series": trainer.train_dataset, "validation series": trainer.eval_dataset}
     return {
@@ -199,14 +202,10 @@ def _settings(trainer: Trainer) -> dict[str, Any]:
 
 
 def _normalization(feature_extractor: Any) -> str:
+    """Returns the end of the sentence that says in which units series have to come."""
     kind = getattr(feature_extractor, "normalization", "none")
     if kind == "none":
         return ""
     return "; the feature extractor normalises them by " + (
         "channel, with the statistics of the training data" if kind == "channel" else "series and channel"
     )
-
-
-def _table(header: Sequence[str], rows: Iterable[Iterable[Any]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)

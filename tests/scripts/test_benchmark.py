@@ -1,0 +1,22 @@
+import os
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT, flags, read_results
+
+
+@pytest.mark.slow
+def test_benchmark_runs(tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text("before\n<!-- benchmark -->\nold\n<!-- end of benchmark -->\nafter\n")
+    command = [sys.executable, ROOT / "scripts" / "benchmark.py", "--quick", *flags(output_dir="bench", readme=readme)]
+    subprocess.run(command, check=True, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    results = read_results(tmp_path / "bench")
+    assert results["metrics"].keys() == {"comparison", "growth", "reach", "profile"}
+    assert results["metrics"]["comparison"]["pre-training, width 64"].keys() == {"here", "PatchTST"}
+    assert results["settings"]["threads"] >= 1 and results["settings"]["processor"]
+    assert (tmp_path / "bench" / "benchmark.png").stat().st_size > 0
+    text = readme.read_text()
+    assert text.startswith("before\n") and text.endswith("\nafter\n")
+    assert "| pre-training, width 64 | here |" in text and "old" not in text

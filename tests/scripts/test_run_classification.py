@@ -1,0 +1,80 @@
+"""A classifier whose encoder is frozen: its head is trained alone."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT, SMALL, flags, read_results
+from safetensors.torch import load_file
+
+from timemae import TimeMAEForTimeSeriesClassification
+
+
+def test_a_frozen_encoder_has_no_learning_rate(run_script):
+    with pytest.raises(ValueError, match="expected --encoder_learning_rate or --freeze_encoder.* got both"):
+        run_script(
+            "run_classification.py",
+            *flags(dataset="JapaneseVowels", output_dir="head", encoder_learning_rate=1e-4),
+            "--freeze_encoder",
+        )
+
+
+@pytest.mark.slow
+def test_a_head_resumes(run_script, tmp_path):
+    command = ["run_classification.py", "--freeze_encoder"]
+    command += flags(dataset="JapaneseVowels", output_dir="head", num_train_epochs=2, classifier_dropout=0.1, **SMALL)
+    run_script(*command)
+    whole, results = load_file(tmp_path / "head" / "model.safetensors"), read_results(tmp_path / "head")["metrics"]
+    assert len(whole) > 10  # the whole model
+    assert {"config.json", "modeling_timemae.py", "preprocessor_config.json", "README.md"} <= {
+        path.name for path in (tmp_path / "head").iterdir()
+    }
+    (tmp_path / "head" / "checkpoint-4").rename(tmp_path / "aside")
+    run_script(*command, *flags(resume_from_checkpoint="last"))
+    for name, weight in load_file(tmp_path / "head" / "model.safetensors").items():
+        assert weight.equal(whole[name]), name
+    again = read_results(tmp_path / "head")["metrics"]
+    for name in ("eval_loss", "eval_accuracy", "test_loss", "test_confusion_matrix"):
+        assert again[name] == results[name], name
+
+
+@pytest.mark.slow
+def test_the_head_of_a_regressor(run_script, tmp_path):
+    generator = np.random.default_rng(0)
+    arrays = {
+        f"{name}_{split}": generator.normal(size=(20, 12, 2) if name == "X" else 20)
+        for name in "Xy"
+        for split in ("train", "test")
+    }
+    np.savez(tmp_path / "numbers.npz", **arrays)
+    command = flags(dataset="numbers.npz", output_dir="head", num_train_epochs=1, **SMALL)
+    run_script("run_classification.py", *command, "--freeze_encoder")
+    metrics = read_results(tmp_path / "head")["metrics"]
+    assert metrics["test_mse"] == pytest.approx(metrics["test_loss"]) and metrics["eval_mae"] > 0
+
+
+@pytest.mark.slow
+def test_two_processes_train_the_head_as_one_does(tmp_path):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    for name, launcher, batch_size in (("one", [], 16), ("two", torchrun, 8)):
+        command = flags(dataset="BasicMotions", output_dir=tmp_path / name, num_train_epochs=3, learning_rate=0.01)
+        command += flags(per_device_train_batch_size=batch_size, **SMALL)
+        command = [ROOT / "scripts" / "run_classification.py", *command, "--freeze_encoder", "--use_cpu"]
+        subprocess.run([sys.executable, *launcher, *map(str, command)], env=environment, check=True, timeout=500)
+    one, two = (
+        TimeMAEForTimeSeriesClassification.from_pretrained(tmp_path / name).state_dict() for name in ("one", "two")
+    )
+    for name, weight in one.items():
+        torch.testing.assert_close(two[name], weight, atol=1e-4, rtol=0)
+    results = [read_results(tmp_path / name)["metrics"] for name in ("one", "two")]
+    assert results[1]["test_confusion_matrix"] == results[0]["test_confusion_matrix"]
+    assert results[1]["eval_loss"] == pytest.approx(results[0]["eval_loss"], abs=1e-4)
+    steps = [
+        json.loads((tmp_path / name / "trainer_state.json").read_text())["global_step"] for name in ("one", "two")
+    ]
+    assert steps == [6, 6]

@@ -1,0 +1,82 @@
+import argparse
+import runpy
+import subprocess
+
+import pytest
+from conftest import ROOT, flags, read_results
+
+from timemae import TimeMAEForPreTraining, TimeMAEForTimeSeriesClassification
+
+
+def test_few_labels_are_seen_by_all_parts_but_pretraining(tmp_path, monkeypatch):
+    script = runpy.run_path(str(ROOT / "scripts" / "run_experiment.py"))
+    commands = {}
+
+    def run(script, output_dir, *arguments):
+        commands[output_dir.name] = [script, *map(str, arguments)]
+
+    monkeypatch.setitem(script["run_seed"].__globals__, "run", run)
+    settings = {
+        "dataset": "JapaneseVowels",
+        "patch_length": 3,
+        "pretraining_epochs": 1,
+        "fine_tuning_epochs": 2,
+        "batch_size": 8,
+        "validation_size": 0.2,
+        "pretraining_arguments": "",
+        "fine_tuning_arguments": "--learning_rate 0.1",
+    }
+    for fraction in (None, 0.05):
+        script["run_seed"](argparse.Namespace(label_fraction=fraction, **settings), 7, tmp_path)
+        for part, command in commands.items():
+            text = " ".join(command)
+            assert ("--train_fraction 0.05" in text) == (part != "pretrained" and fraction is not None)
+            assert ("--split_seed 7" in text) == (fraction is not None)
+            fine_tuned = part in ("classifier", "from_scratch")
+            assert ("--no_load_best_model_at_end" in text) == (fine_tuned and fraction is not None)
+            assert ("--learning_rate 0.1" in text) == fine_tuned
+    # The two that are compared differ in their start only.
+    classifier, from_scratch = commands["classifier"], commands["from_scratch"]
+    assert "--model_name_or_path" in classifier
+    assert from_scratch == ["--config_name" if part == "--model_name_or_path" else part for part in classifier]
+
+
+@pytest.mark.slow
+def test_experiment(run_script, tmp_path, capfd, monkeypatch):
+    settings = {
+        "dataset": "JapaneseVowels",
+        "output_dir": "experiment",
+        "patch_length": 3,
+        "pretraining_epochs": 1,
+        "fine_tuning_epochs": 1,
+        "pretraining_arguments": "--hidden_size 16 --num_hidden_layers 1 --decoder_num_hidden_layers 1",
+    }
+    run_script("run_experiment.py", *flags(**settings), "--seeds", 0, 1)
+    experiment = tmp_path / "experiment"
+    seeds = read_results(experiment)["metrics"]["seeds"]
+    accuracies = [parts["classifier"]["test_accuracy"] for parts in seeds.values()]
+    row = read_results(experiment)["metrics"]["summary"]["fine-tuned (FineAll)"]["accuracy"]
+    assert row["mean"] == pytest.approx(sum(accuracies) / 2)
+    assert row["std"] == pytest.approx(abs(accuracies[0] - accuracies[1]) / 2**0.5)
+    report = (experiment / "report.md").read_text()
+    assert f"{100 * row['mean']:.2f} ± {100 * row['std']:.2f}" in report
+    assert f"{100 * row['mean']:.2f} ± {100 * row['std']:.2f}" in capfd.readouterr().out
+    for picture in ("learning_curves", "masked_series", "confusion_matrix", "representations"):
+        assert f"({picture}.png)" in report and (experiment / f"{picture}.png").stat().st_size > 10_000
+    for seed in (0, 1):
+        TimeMAEForPreTraining.from_pretrained(experiment / f"seed-{seed}" / "pretrained")
+        TimeMAEForTimeSeriesClassification.from_pretrained(experiment / f"seed-{seed}" / "classifier")
+        assert read_results(experiment / f"seed-{seed}" / "from_scratch")["settings"]["model_name_or_path"] is None
+
+    # Nothing that has finished runs again.
+    run_command = subprocess.run
+
+    def run_no_script(command, **options):
+        if command[0] != "git":
+            pytest.fail(f"ran {command} again")
+        return run_command(command, **options)
+
+    monkeypatch.setattr(subprocess, "run", run_no_script)
+    run_script("run_experiment.py", *flags(**settings), "--seeds", 0, 1)
+    with pytest.raises(ValueError, match="got another patch_length"):
+        run_script("run_experiment.py", *flags(**{**settings, "patch_length": 2}))

@@ -1,0 +1,11 @@
+import pytest
+import torch
+
+from training_timemae import PreTrainingArguments
+
+
+@pytest.mark.parametrize("supported", [False, True])
+def test_bf16_on_a_processor_without_units_for_it_warns(supported, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: supported)
+    PreTrainingArguments(output_dir=tmp_path, bf16=True, use_cpu=True)
+    assert ("no units for bf16" in caplog.text) != supported

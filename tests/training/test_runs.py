@@ -1,0 +1,74 @@
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from data_timemae import summarise
+from timemae import TimeMAEFeatureExtractor, TimeMAEForPreTraining, TimeMAEModel
+from training_timemae import ModelArguments, check_masking, make_config, make_feature_extractor, make_model
+
+
+def test_feature_extractor_sees_train_only(vowels):
+    extractor = make_feature_extractor(vowels)
+    values = np.concatenate(vowels["train"]["past_values"][:])
+    np.testing.assert_allclose(extractor.mean, values.mean(0), rtol=1e-4)
+    np.testing.assert_allclose(extractor.std, values.std(0), rtol=1e-4)
+
+
+def test_saved_feature_extractor_is_kept(vowels, tmp_path):
+    saved = TimeMAEFeatureExtractor(12, normalization="series")
+    saved.save_pretrained(tmp_path)
+    assert make_feature_extractor(vowels, None, str(tmp_path)).normalization == "series"
+    assert make_feature_extractor(vowels, "none", str(tmp_path)).normalization == "none"
+
+
+@pytest.mark.parametrize("saved", [False, True])
+def test_feature_extractor_of_a_summary(vowels, tmp_path, saved, monkeypatch):
+    expected = make_feature_extractor(vowels)
+    if saved:
+        expected.save_pretrained(tmp_path)
+    summary = summarise(vowels, progress=False)
+    monkeypatch.setattr("training_timemae.runs.channel_statistics", lambda *_: pytest.fail("read the data again"))
+    extractor = make_feature_extractor(vowels, None, str(tmp_path), summary=summary, sequence_length=40)
+    assert extractor.mean == pytest.approx(expected.mean) and extractor.std == pytest.approx(expected.std)
+    assert (extractor.normalization, extractor.sequence_length) == ("channel", 40)
+
+
+def test_config_follows_data_and_command_line(vowels, tmp_path):
+    summary = summarise(vowels, progress=False)
+    config = make_config(ModelArguments(patch_length=3), summary, num_labels=9)
+    assert (config.num_channels, config.sequence_length, config.patch_length) == (12, 29, 3)
+    assert config.num_labels == 9
+    config.sequence_length = 20
+    config.save_pretrained(tmp_path)
+    again = make_config(ModelArguments(config_name=str(tmp_path)), summary)
+    assert (again.sequence_length, again.patch_length) == (29, 3)
+    with pytest.raises(ValueError, match="expected series of at most 20 time steps, got 29"):
+        make_config(ModelArguments(config_name=str(tmp_path), sequence_length=20), summary)
+    with pytest.raises(ValueError, match="expected series with 2 channels, got 12"):
+        make_config(ModelArguments(num_channels=2), summary)
+
+
+def test_refuses_series_too_short_to_mask(vowels, vowels_config):
+    summary = summarise(vowels, progress=False)
+    check_masking(summary, vowels_config)
+    vowels_config.patch_length = 8
+    with pytest.raises(ValueError, match="masks at least one patch of 8 time steps, got 7 time steps in series"):
+        check_masking(summary, vowels_config)
+
+
+@pytest.mark.parametrize("interpolate", [True, False])
+def test_a_saved_model_for_longer_series(vowels_config, tmp_path, interpolate, caplog):
+    saved = TimeMAEForPreTraining(vowels_config)
+    saved.save_pretrained(tmp_path)
+    config = copy.deepcopy(vowels_config)
+    config.sequence_length = 57  # 19 patches in the place of 10: every second row is one of before
+    model = make_model(
+        TimeMAEModel, config, ModelArguments(model_name_or_path=str(tmp_path), interpolate_positions=interpolate)
+    )
+    table = saved.timemae.embeddings.position_embeddings
+    assert model.embeddings.position_embeddings.shape == (19, 16)
+    assert torch.allclose(model.embeddings.position_embeddings[::2], table, atol=1e-5) == interpolate
+    assert ("Position table interpolated from 29 to 57 steps" in caplog.text) == interpolate
+    assert config.sequence_length == model.config.sequence_length == 57

@@ -1,0 +1,251 @@
+import copy
+
+import numpy as np
+import pytest
+import torch
+from accelerate.data_loader import SeedableRandomSampler, prepare_data_loader
+from safetensors.torch import load_file
+from torch.utils.data import DataLoader
+from transformers import Trainer, TrainerCallback
+
+from timemae import TimeMAEForPreTraining, TimeMAEForTimeSeriesClassification
+from training_timemae import (
+    FineTuningArguments,
+    PreTrainingArguments,
+    PreTrainingTrainer,
+    ShuffledRows,
+    TimeMAEDataCollator,
+    TimeMAETrainer,
+    classification_metrics,
+    make_feature_extractor,
+    train_head,
+    with_fixed_masks,
+)
+
+
+LOGGED = {"loss", "mcc_loss", "mrr_loss", "hits@1", "ndcg@10", "codebook_perplexity", "codebook_usage"}
+
+
+def pretrain(vowels, config, output_dir, **arguments):
+    torch.manual_seed(0)
+    extractor = make_feature_extractor(vowels)
+    trainer = PreTrainingTrainer(
+        TimeMAEForPreTraining(config),
+        PreTrainingArguments(
+            output_dir=output_dir, num_train_epochs=3, use_cpu=True, disable_tqdm=True, seed=0, **arguments
+        ),
+        train_dataset=vowels["train"],
+        eval_dataset=with_fixed_masks(vowels["validation"], config.patch_length),
+        data_collator=TimeMAEDataCollator(extractor),
+        processing_class=extractor,
+    )
+    return trainer
+
+
+def test_pretraining_logs_losses_and_codebook(vowels, vowels_config, tmp_path):
+    trainer = pretrain(vowels, vowels_config, tmp_path)
+    trainer.train()
+    history = trainer.state.log_history
+    train = [entry for entry in history if "loss" in entry]
+    validation = [entry for entry in history if "eval_loss" in entry]
+    assert len(train) == len(validation) == 3
+    assert all(entry.keys() >= LOGGED for entry in train)
+    assert all(entry.keys() >= {f"eval_{name}" for name in LOGGED} for entry in validation)
+    assert train[-1]["loss"] < train[0]["loss"]
+    for entry in train:
+        assert entry["loss"] == pytest.approx(entry["mcc_loss"] + 5 * entry["mrr_loss"], rel=0.02)
+    assert trainer.evaluate()["eval_loss"] == pytest.approx(validation[-1]["eval_loss"], abs=1e-6)
+
+
+def test_gumbel_temperature_moves_linearly(vowels, vowels_config, tmp_path):
+    temperatures = []
+
+    class Recorder(TrainerCallback):
+        def on_step_end(self, args, state, control, model=None, **kwargs):
+            temperatures.append(model.config.gumbel_temperature)
+
+    vowels_config.gumbel_temperature = 2.0
+    trainer = pretrain(vowels, vowels_config, tmp_path, gumbel_temperature_end=0.5)
+    trainer.add_callback(Recorder())
+    trainer.train()
+    assert temperatures == pytest.approx([2.0, 1.75, 1.5, 1.25, 1.0, 0.75])
+    with pytest.raises(ValueError, match="gumbel_temperature_end above 0, got -1"):
+        PreTrainingArguments(gumbel_temperature_end=-1.0)
+
+
+def test_a_resumed_run_ends_where_the_uninterrupted_one_ends(vowels, vowels_config, tmp_path):
+    vowels_config.hidden_dropout_prob = 0.1
+    whole = pretrain(vowels, vowels_config, tmp_path / "whole")
+    whole.train()
+    resumed = pretrain(vowels, vowels_config, tmp_path / "resumed")
+    resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-4"))
+    assert resumed.state.global_step == whole.state.global_step == 6
+    for name, weight in whole.model.state_dict().items():
+        assert weight.equal(resumed.model.state_dict()[name]), name
+
+
+def test_random_order_is_that_of_accelerate_for_all_processes():
+    rows, expected = ShuffledRows(2500, seed=3), SeedableRandomSampler(range(2500), data_seed=3)
+    for epoch in range(2):
+        rows.set_epoch(epoch)
+        expected.set_epoch(epoch)
+        assert list(rows) == list(expected)
+    shares = []
+    for process in range(2):
+        loader = DataLoader(range(2500), 25, sampler=ShuffledRows(2500, seed=3))
+        loader = prepare_data_loader(loader, num_processes=2, process_index=process, use_seedable_sampler=True)
+        loader.set_epoch(1)
+        shares.append(torch.cat(list(loader)).tolist())
+    assert sorted(shares[0] + shares[1]) == list(range(2500))
+    assert shares[0][:25] + shares[1][:25] == list(rows)[:50]
+
+
+@pytest.mark.parametrize("data_seed", [None, 5])
+def test_trainer_keeps_its_order_and_resumes_within_an_epoch(vowels, vowels_config, tmp_path, data_seed):
+    settings = {"data_seed": data_seed, "save_strategy": "steps", "save_steps": 3, "eval_strategy": "no"}
+    whole = pretrain(vowels, vowels_config, tmp_path / "whole", **settings)
+    loader = whole.get_train_dataloader()
+    plain = Trainer.get_train_dataloader(
+        Trainer(whole.model, whole.args, whole.data_collator, vowels["train"], processing_class=whole.processing_class)
+    )
+    assert isinstance(loader.batch_sampler.sampler, ShuffledRows)
+    for batch, expected in zip(loader, plain, strict=True):
+        assert batch["past_values"].equal(expected["past_values"])
+    whole.train()
+    resumed = pretrain(vowels, vowels_config, tmp_path / "resumed", **settings)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-3"))
+    for name, weight in whole.model.state_dict().items():
+        assert weight.equal(resumed.model.state_dict()[name]), name
+
+
+def test_gradient_accumulation_gives_the_loss_of_the_large_batch(vowels, vowels_config, tmp_path):
+    settings = {"lr_scheduler_type": "constant", "warmup_steps": 0, "eval_strategy": "no", "save_strategy": "no"}
+    rows = with_fixed_masks(vowels["train"].select(range(32)), 3)
+    vowels_config.gumbel_noise_scale = 0.0
+    weights = []
+    for batch_size, accumulation in ((16, 1), (4, 4)):
+        trainer = pretrain(
+            {"train": rows, "validation": vowels["validation"]},
+            vowels_config,
+            tmp_path / str(batch_size),
+            per_device_train_batch_size=batch_size,
+            gradient_accumulation_steps=accumulation,
+            max_steps=2,
+            train_sampling_strategy="sequential",
+            **settings,
+        )
+        # Series of one length, so that every part of a batch holds as many masked patches.
+        trainer.data_collator = lambda rows: {
+            "past_values": torch.tensor(np.stack([row["past_values"][:7] for row in rows])),
+            "masking_noise": torch.tensor([row["masking_noise"][:3] for row in rows]),
+        }
+        trainer.train()
+        weights.append(trainer.model.state_dict())
+    for name, weight in weights[0].items():
+        torch.testing.assert_close(weight, weights[1][name], atol=1e-5, rtol=0)
+
+
+def test_a_plain_trainer_reports_the_loss_of_pretraining(vowels, vowels_config, tmp_path):
+    trainer = Trainer(
+        TimeMAEForPreTraining(vowels_config),
+        PreTrainingArguments(output_dir=tmp_path, use_cpu=True),
+        eval_dataset=with_fixed_masks(vowels["validation"], 3),
+        data_collator=TimeMAEDataCollator(make_feature_extractor(vowels)),
+    )
+    assert trainer.evaluate()["eval_loss"] > 0
+
+
+def test_fine_tuning_keeps_the_best_checkpoint_on_validation(vowels, vowels_config, tmp_path):
+    extractor = make_feature_extractor(vowels)
+    trainer = Trainer(
+        TimeMAEForTimeSeriesClassification(vowels_config),
+        FineTuningArguments(output_dir=tmp_path, num_train_epochs=4, use_cpu=True, learning_rate=1e-2),
+        train_dataset=vowels["train"],
+        eval_dataset=vowels["validation"],
+        data_collator=TimeMAEDataCollator(extractor),
+        processing_class=extractor,
+        compute_metrics=classification_metrics,
+    )
+    trainer.train()
+    accuracies = [entry["eval_accuracy"] for entry in trainer.state.log_history if "eval_accuracy" in entry]
+    assert trainer.state.best_metric == max(accuracies) == trainer.evaluate()["eval_accuracy"]
+
+
+def classifier_trainer(vowels, model, directory, **arguments):
+    extractor = make_feature_extractor(vowels)
+    return TimeMAETrainer(
+        model,
+        FineTuningArguments(output_dir=directory, num_train_epochs=2, use_cpu=True, **arguments),
+        train_dataset=vowels["train"],
+        eval_dataset=vowels["validation"],
+        data_collator=TimeMAEDataCollator(extractor),
+        processing_class=extractor,
+        compute_metrics=classification_metrics,
+    )
+
+
+@pytest.fixture
+def frozen(vowels_config):
+    vowels_config.classifier_dropout = 0.1
+    model = TimeMAEForTimeSeriesClassification(vowels_config)
+    model.freeze_encoder()
+    return model
+
+
+def test_a_head_learns_the_same_from_features_computed_once(vowels, frozen, tmp_path):
+    expected = classifier_trainer(vowels, copy.deepcopy(frozen), tmp_path / "every_epoch")
+    expected.train()
+    model = copy.deepcopy(frozen)
+    calls = []
+    model.timemae.register_forward_hook(lambda *_: calls.append(1))
+    trainer = classifier_trainer(vowels, model, tmp_path / "once")
+    assert train_head(trainer)["train_loss"] == pytest.approx(expected.state.log_history[-1]["train_loss"], abs=1e-5)
+    assert len(calls) == 2  # one batch of train and one of validation
+    for name, weight in model.state_dict().items():
+        torch.testing.assert_close(weight, expected.model.state_dict()[name], atol=1e-5, rtol=0)
+    assert not model.classifier.weight.equal(frozen.classifier.weight)
+
+    # The trainer goes on with the whole model, and knows how it was trained.
+    scores = trainer.evaluate()
+    assert scores["eval_loss"] == pytest.approx(expected.evaluate()["eval_loss"], abs=1e-5)
+    assert scores["eval_accuracy"] == trainer.state.best_metric
+    assert trainer.state.global_step == expected.state.global_step == 4
+    trainer.save_model()
+    saved = TimeMAEForTimeSeriesClassification.from_pretrained(tmp_path / "once").state_dict()
+    assert all(weight.equal(saved[name]) for name, weight in model.state_dict().items())
+
+
+def test_a_resumed_head_ends_where_the_uninterrupted_one_ends(vowels, frozen, tmp_path):
+    whole = classifier_trainer(vowels, copy.deepcopy(frozen), tmp_path / "whole")
+    train_head(whole)
+    checkpoint = tmp_path / "whole" / "checkpoint-2"
+    assert load_file(checkpoint / "model.safetensors").keys() == {"classifier.weight", "classifier.bias"}
+    resumed = classifier_trainer(vowels, copy.deepcopy(frozen), tmp_path / "resumed")
+    train_head(resumed, str(checkpoint))
+    for name, weight in whole.model.state_dict().items():
+        assert weight.equal(resumed.model.state_dict()[name]), name
+    assert resumed.state.best_metric == whole.state.best_metric
+
+
+def test_checkpoints_of_a_head_are_not_published(vowels, frozen, tmp_path, monkeypatch):
+    monkeypatch.setattr(TimeMAETrainer, "init_hf_repo", lambda self, token=None: setattr(self, "hub_model_id", "head"))
+    pushed = []
+    monkeypatch.setattr(TimeMAETrainer, "_push_from_checkpoint", lambda self, folder: pushed.append(folder))
+    trainer = classifier_trainer(vowels, frozen, tmp_path, push_to_hub=True, gradient_checkpointing=True)
+    train_head(trainer)
+    assert not pushed and trainer.args.push_to_hub
+
+
+def test_the_encoder_may_have_its_own_learning_rate(vowels_config, tmp_path):
+    model = TimeMAEForPreTraining(vowels_config)
+
+    def settings(**rates) -> dict[str, tuple[float, float]]:
+        arguments = PreTrainingArguments(output_dir=str(tmp_path), learning_rate=0.1, eval_strategy="no", **rates)
+        groups = PreTrainingTrainer(model=model, args=arguments).create_optimizer().param_groups
+        of = {value: (group["lr"], group["weight_decay"]) for group in groups for value in group["params"]}
+        return {name: of[value] for name, value in model.named_parameters() if value.requires_grad}
+
+    before, after = settings(), settings(encoder_learning_rate=0.01)
+    for name, (rate, weight_decay) in before.items():
+        assert rate == 0.1
+        assert after[name] == (0.01 if name.startswith("timemae.encoder.") else 0.1, weight_decay), name

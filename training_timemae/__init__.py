@@ -1,0 +1,132 @@
+# Copyright 2026 The TimeMAE for Hugging Face authors. Licensed under the Apache License, Version 2.0.
+"""
+What Trainer needs and does not have: arguments, collator, trainers, evaluation, model card, what the scripts share.
+
+Every name below can be imported from here. A module is loaded when the first of its names is asked for (PEP 562), so
+that the arguments of a script, for one, do not wait for scikit-learn.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+
+if TYPE_CHECKING:  # editors and type checkers read the names here
+    from .arguments import (  # noqa: F401
+        DataArguments,
+        FineTuningArguments,
+        ModelArguments,
+        PreTrainingArguments,
+        RunArguments,
+        StartArguments,
+        parse_arguments,
+    )
+    from .collator import TimeMAEDataCollator, with_fixed_masks  # noqa: F401
+    from .evaluation import (  # noqa: F401
+        ClassificationMetrics,
+        CodewordMetrics,
+        TimeMAEHead,
+        classification_metrics,
+        extract_features,
+        fit_linear_probe,
+        probe_scores,
+        regression_metrics,
+        with_pooler_output,
+    )
+    from .model_card import make_model_card  # noqa: F401
+    from .pictures import (  # noqa: F401
+        plot_confusion_matrix,
+        plot_learning_curves,
+        plot_masked_series,
+        plot_representations,
+    )
+    from .results import (  # noqa: F401
+        check_same_settings,
+        markdown_table,
+        mean_and_deviation,
+        prepare_output_dir,
+        provenance,
+        write_results,
+    )
+    from .runs import (  # noqa: F401
+        Splits,
+        check_masking,
+        count_channels,
+        load_data,
+        longest_series,
+        make_config,
+        make_feature_extractor,
+        make_model,
+        order_for_training,
+        publish,
+    )
+    from .trainers import (  # noqa: F401
+        GumbelTemperatureSchedule,
+        PreTrainingTrainer,
+        ShuffledRows,
+        TimeMAETrainer,
+        train_head,
+    )
+
+NAMES = {
+    "arguments": [
+        "DataArguments",
+        "FineTuningArguments",
+        "ModelArguments",
+        "PreTrainingArguments",
+        "RunArguments",
+        "StartArguments",
+        "parse_arguments",
+    ],
+    "collator": ["TimeMAEDataCollator", "with_fixed_masks"],
+    "evaluation": [
+        "ClassificationMetrics",
+        "CodewordMetrics",
+        "TimeMAEHead",
+        "classification_metrics",
+        "extract_features",
+        "fit_linear_probe",
+        "probe_scores",
+        "regression_metrics",
+        "with_pooler_output",
+    ],
+    "model_card": ["make_model_card"],
+    "pictures": ["plot_confusion_matrix", "plot_learning_curves", "plot_masked_series", "plot_representations"],
+    "results": [
+        "check_same_settings",
+        "markdown_table",
+        "mean_and_deviation",
+        "prepare_output_dir",
+        "provenance",
+        "write_results",
+    ],
+    "runs": [
+        "Splits",
+        "check_masking",
+        "count_channels",
+        "load_data",
+        "longest_series",
+        "make_config",
+        "make_feature_extractor",
+        "make_model",
+        "order_for_training",
+        "publish",
+    ],
+    "trainers": ["GumbelTemperatureSchedule", "PreTrainingTrainer", "ShuffledRows", "TimeMAETrainer", "train_head"],
+}
+MODULE_OF = {name: module for module, names in NAMES.items() for name in names}
+
+__all__ = list(MODULE_OF)
+
+
+def __getattr__(name: str) -> Any:
+    """Imports the module that has `name`; raises AttributeError if none has."""
+    if name not in MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{MODULE_OF[name]}"), name)
+    globals()[name] = value  # the next time it is found without this function
+    return value
+
+
+def __dir__() -> list[str]:
+    """Returns the names of the package for `dir`, whether their modules are loaded or not."""
+    return sorted({*globals(), *__all__})

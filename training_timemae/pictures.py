@@ -1,0 +1,142 @@
+# Copyright 2026 The TimeMAE for Hugging Face authors. Licensed under the Apache License, Version 2.0.
+"""Pictures of a run: learning curves, hidden windows, a map of representations, a confusion matrix."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from sklearn.manifold import TSNE
+from sklearn.metrics import ConfusionMatrixDisplay
+
+from configuration_timemae import count_patches
+from feature_extraction_timemae import TimeMAEFeatureExtractor
+from modeling_timemae import TimeMAEForPreTraining
+
+
+MAX_CHANNELS = 4  # of a series in one picture
+
+
+def plot_learning_curves(history: list[dict[str, Any]]) -> Figure:
+    """
+    Draws both losses, the codebook perplexity and hits@1 over the epochs of pre-training.
+
+    Args:
+        history: the `log_history` of the state of a [`PreTrainingTrainer`].
+
+    Returns:
+        the figure.
+    """
+    panels = {
+        "mcc_loss": "masked codeword classification (nats)",
+        "mrr_loss": "masked representation regression (squared error)",
+        "codebook_perplexity": "codebook perplexity",
+        "hits@1": "hits@1 of the codeword prediction",
+    }
+    figure, axes = plt.subplots(2, 2, figsize=(11, 7), sharex=True, layout="constrained")
+    for axis, (metric, title) in zip(axes.flat, panels.items(), strict=True):
+        for prefix, label in (("", "train"), ("eval_", "validation")):
+            points = [(entry["epoch"], entry[prefix + metric]) for entry in history if prefix + metric in entry]
+            if points:
+                axis.plot(*zip(*points, strict=True), label=label)
+        axis.set_title(title)
+        axis.grid(alpha=0.3)
+    axes[0, 0].legend()
+    for axis in axes[1]:
+        axis.set_xlabel("epoch")
+    return figure
+
+
+def plot_masked_series(
+    model: TimeMAEForPreTraining,
+    feature_extractor: TimeMAEFeatureExtractor,
+    series: np.ndarray,
+    names: Sequence[str] | None = None,
+) -> Figure:
+    """
+    Draws one series with the windows that pre-training hides, their codewords and what the model predicts in their
+    place.
+
+    Args:
+        model: after pre-training.
+        feature_extractor: of the model.
+        series: raw values of shape `(time, num_channels)`; the first four channels are drawn.
+        names: of the channels; optional.
+
+    Returns:
+        the figure.
+    """
+    patch_length = model.config.patch_length
+    num_patches = count_patches(len(series), patch_length)
+    noise = torch.rand(1, num_patches, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        output = model.eval()(**feature_extractor(series, return_tensors="pt"), masking_noise=noise)
+    masked = output.mask[0].nonzero().flatten().tolist()
+    predicted = output.codeword_logits[0].argmax(-1).tolist()
+
+    figure, axis = plt.subplots(figsize=(11, 4), layout="constrained")
+    num_channels = series.shape[1]
+    for channel in range(min(num_channels, MAX_CHANNELS)):
+        axis.plot(series[:, channel], label=names[channel] if names else f"channel {channel}")
+    for patch, codeword, guess in zip(masked, output.codewords[0].tolist(), predicted, strict=True):
+        start = patch * patch_length - 0.5
+        axis.axvspan(start, start + patch_length, color="0.85", zorder=0)
+        axis.text(
+            start + patch_length / 2,
+            1.01,
+            f"{codeword}\n({guess})",
+            transform=axis.get_xaxis_transform(),
+            ha="center",
+            va="bottom",
+            fontsize=8,
+        )
+    axis.set(xlabel="time step", xlim=(-0.5, len(series) - 0.5))
+    axis.set_title("Hidden windows (grey), their codewords and, in brackets, the prediction from the rest", pad=28)
+    if num_channels > MAX_CHANNELS:
+        axis.set_ylabel(f"first {MAX_CHANNELS} of {num_channels} channels")
+    axis.legend(loc="upper right", fontsize=8)
+    return figure
+
+
+def plot_representations(features: dict[str, np.ndarray], labels: Sequence[int], names: Sequence[str]) -> Figure:
+    """
+    Draws a map (t-SNE) of the same series for each of several encoders.
+
+    Args:
+        features: the title of each map, and what [`extract_features`] returns, of shape `(n, hidden_size)`.
+        labels: the class of each series, of shape `(n,)`.
+        names: of the classes.
+
+    Returns:
+        the figure.
+    """
+    labels = np.asarray(labels)
+    figure, axes = plt.subplots(1, len(features), figsize=(11, 5), layout="constrained", squeeze=False)
+    colors = plt.get_cmap("tab10" if len(names) <= 10 else "tab20")
+    for axis, (title, values) in zip(axes[0], features.items(), strict=True):
+        points = TSNE(perplexity=min(30, len(values) / 4), random_state=0).fit_transform(values)
+        for label, name in enumerate(names):
+            axis.scatter(*points[labels == label].T, s=14, color=colors(label % colors.N), label=name)
+        axis.set(title=title, xticks=[], yticks=[])
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right upper", title="class")
+    return figure
+
+
+def plot_confusion_matrix(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> Figure:
+    """
+    Draws which classes a classifier confuses.
+
+    Args:
+        matrix: the number of series of each class (rows) that got each answer (columns).
+        names: of the classes.
+
+    Returns:
+        the figure.
+    """
+    figure, axis = plt.subplots(figsize=(7, 6), layout="constrained")
+    ConfusionMatrixDisplay(np.array(matrix), display_labels=names).plot(ax=axis, cmap="Blues", colorbar=False)
+    axis.set_title("Fine-tuned classifier on test")
+    axis.tick_params(axis="x", rotation=90 if max(map(len, names)) > 4 else 0)
+    return figure

@@ -1,0 +1,242 @@
+# Copyright 2026 The TimeMAE for Hugging Face authors. Licensed under the Apache License, Version 2.0.
+"""What the scripts share: from arguments to data, configuration, feature extractor and model, and the end of a run."""
+
+import copy
+import logging
+from pathlib import Path
+from typing import Any
+
+import datasets
+
+from configuration_timemae import TimeMAEConfig, count_patches
+from data_timemae import DataSummary, channel_statistics, load_time_series, shuffle_stream
+from feature_extraction_timemae import TimeMAEFeatureExtractor
+from modeling_timemae import TimeMAEPreTrainedModel
+from text_encoder_timemae import load_text_encoder_config
+
+from .arguments import DataArguments, StartArguments
+from .trainers import TimeMAETrainer
+
+
+logger = logging.getLogger(__name__)
+
+Splits = datasets.DatasetDict | datasets.IterableDatasetDict
+
+
+def load_data(arguments: DataArguments, needs_labels: bool = False) -> Splits:
+    """
+    Loads the data set that the arguments name.
+
+    Args:
+        arguments: of the command line.
+        needs_labels: whether the run is of no use without labels.
+
+    Returns:
+        the splits. Those of a stream are in order; see [`order_for_training`].
+
+    Raises:
+        FileNotFoundError, ValueError: what `load_time_series` raises; no labels where they are needed.
+    """
+    options = {
+        name: value
+        for name, value in vars(arguments).items()
+        if name not in ("dataset", "dataset_config", "split_seed", "shuffle_buffer", "normalization", "data_license")
+    }
+    dataset = load_time_series(
+        arguments.dataset, config=arguments.dataset_config, seed=arguments.split_seed, **options
+    )
+    if needs_labels and "labels" not in dataset["train"].column_names:
+        raise ValueError(f"expected labels in {arguments.dataset}, got the columns {dataset['train'].column_names}")
+    return dataset
+
+
+def order_for_training(
+    train: datasets.Dataset | datasets.IterableDataset, arguments: DataArguments, seed: int
+) -> datasets.Dataset | datasets.IterableDataset:
+    """
+    Returns a stream without an end that is shuffled through the buffer: `Trainer`, which does not know how long a pass
+    is, then resumes at the right series in any pass. A data set that is no stream is returned as it is.
+    """
+    if not isinstance(train, datasets.IterableDataset):
+        return train
+    return shuffle_stream(train, seed, arguments.shuffle_buffer)
+
+
+def count_channels(dataset: Splits) -> int:
+    """Returns the number of channels of the series, without reading any."""
+    return dataset["train"].features["past_values"].feature.length
+
+
+def longest_series(dataset: Splits) -> int:
+    """Returns the largest number of time steps of a series, over all splits, all of which it reads."""
+    return max(max(map(len, split["past_values"])) for split in dataset.values())
+
+
+def make_feature_extractor(
+    dataset: Splits,
+    normalization: str | None = None,
+    saved: str | None = None,
+    *,
+    summary: DataSummary | None = None,
+    sequence_length: int | None = None,
+) -> TimeMAEFeatureExtractor:
+    """
+    Makes the feature extractor for a data set, or takes over the one of a saved model.
+
+    Args:
+        dataset: the splits; statistics are those of train.
+        normalization: `"none"`, `"channel"` or `"series"`; by default that of the saved one, else `"channel"`.
+        saved: a model directory. Its feature extractor is taken if it is for as many channels and `normalization`
+            does not ask for another.
+        summary: of the data set, from `summarise`; without it the statistics take a pass over train.
+        sequence_length: the longest series that the feature extractor accepts, in time steps; by default that of the
+            saved one, else any.
+
+    Returns:
+        the feature extractor.
+    """
+    num_channels = count_channels(dataset)
+    if saved is not None and (Path(saved) / "preprocessor_config.json").is_file():
+        extractor = TimeMAEFeatureExtractor.from_pretrained(
+            saved, **({} if sequence_length is None else {"sequence_length": sequence_length})
+        )
+        if extractor.num_channels == num_channels and normalization in (None, extractor.normalization):
+            return extractor
+    normalization = normalization or "channel"
+    statistics = {}
+    if normalization == "channel":
+        statistics = channel_statistics(dataset["train"]) if summary is None else summary.statistics
+    return TimeMAEFeatureExtractor(
+        num_channels=num_channels,
+        sequence_length=sequence_length,
+        normalization=normalization,
+        mean=statistics.get("mean"),
+        std=statistics.get("std"),
+    )
+
+
+def make_config(arguments: Any, summary: DataSummary, **settings) -> TimeMAEConfig:
+    """
+    Makes the configuration of a run: that of a saved model or of `config_name`, or the defaults, with what the command
+    line overrides. `num_channels` follows the data, and `sequence_length` does so where series are longer than it
+    allows.
+
+    Args:
+        arguments: [`ModelArguments`] of the command line.
+        summary: of the data set, from `summarise`.
+        **settings: of [`TimeMAEConfig`]; the command line goes before them.
+
+    Returns:
+        the configuration.
+
+    Raises:
+        ValueError: the command line asks for other channels than the data have, or for too short a length.
+    """
+    overrides = {
+        name: value
+        for name, value in vars(arguments).items()
+        if value is not None and name not in StartArguments.__dataclass_fields__
+    }
+    num_channels, longest = summary.num_channels, summary.longest
+    settings = {"num_channels": num_channels, **settings, **overrides}
+    saved = arguments.model_name_or_path or arguments.config_name
+    if saved is None:
+        if arguments.encoder_name_or_path is not None:
+            layers = settings.pop("num_hidden_layers", None)
+            settings["encoder_config"] = load_text_encoder_config(arguments.encoder_name_or_path, layers)
+        config = TimeMAEConfig(**{"sequence_length": longest, **settings})
+    else:
+        config = TimeMAEConfig.from_pretrained(saved, **settings)
+        if longest > config.sequence_length and "sequence_length" not in overrides:
+            config.sequence_length = longest
+    if config.num_channels != num_channels:
+        raise ValueError(f"expected series with {config.num_channels} channels, got {num_channels}")
+    if longest > config.sequence_length:
+        raise ValueError(f"expected series of at most {config.sequence_length} time steps, got {longest}")
+    return config
+
+
+def check_masking(summary: DataSummary, config: TimeMAEConfig) -> None:
+    """
+    Checks that pre-training masks something of each series.
+
+    Args:
+        summary: of the data set, from `summarise`.
+        config: with the `mask_ratio` and the `patch_length`.
+
+    Raises:
+        ValueError: a series of train or validation is so short that none of its patches would be masked.
+    """
+    for name in ("train", "validation"):
+        if name not in summary.lengths:
+            continue
+        lengths = summary.lengths[name]
+        if config.num_masked_patches(count_patches(lengths.shortest, config.patch_length)) == 0:
+            raise ValueError(
+                f"expected series in which a `mask_ratio` of {config.mask_ratio} masks at least one patch of "
+                f"{config.patch_length} time steps, got {lengths.shortest} time steps in series "
+                f"{lengths.shortest_row} of {name}"
+            )
+
+
+def make_model(
+    model_class: type[TimeMAEPreTrainedModel], config: TimeMAEConfig, arguments: Any
+) -> TimeMAEPreTrainedModel:
+    """
+    Makes the model of a run: from scratch, with a pretrained transformers encoder, or from a saved model; then it logs
+    which weights start anew.
+
+    Args:
+        model_class: of the model.
+        config: from [`make_config`].
+        arguments: [`ModelArguments`] of the command line. With `interpolate_positions` the position table of the
+            saved model is taken over also where `config` has another `sequence_length`.
+
+    Returns:
+        a model of that class and configuration.
+    """
+    model_name_or_path, interpolate_positions = arguments.model_name_or_path, arguments.interpolate_positions
+    if model_name_or_path is None:
+        model = model_class(config)
+        if arguments.encoder_name_or_path is not None and arguments.encoder_init != "random":
+            shuffled = arguments.encoder_init == "shuffled"
+            model.load_encoder(arguments.encoder_name_or_path, shuffled, arguments.encoder_input_scale)
+        return model
+    sequence_length = config.sequence_length
+    if interpolate_positions:
+        config = copy.deepcopy(config)
+        config.sequence_length = TimeMAEConfig.from_pretrained(model_name_or_path).sequence_length
+    model, loading = model_class.from_pretrained(
+        model_name_or_path, config=config, ignore_mismatched_sizes=True, output_loading_info=True
+    )
+    anew = sorted({*loading["missing_keys"], *(key for key, *_ in loading["mismatched_keys"])})
+    logger.warning("From %s; weights that start anew: %s", model_name_or_path, ", ".join(anew) or "none")
+    if sequence_length != config.sequence_length:
+        model.resize_position_embeddings(sequence_length)
+        logger.warning("Position table interpolated from %d to %d steps", config.sequence_length, sequence_length)
+    return model
+
+
+def publish(
+    trainer: TimeMAETrainer, data_arguments: DataArguments, metrics: dict[str, Any], finetuned_from: str | None
+) -> None:
+    """
+    Ends a run: writes its model card and, if `push_to_hub` is set, uploads the output directory.
+
+    Args:
+        trainer: after training.
+        data_arguments: of the command line.
+        metrics: names that begin with `eval_` (validation) or `test_`, with values.
+        finetuned_from: the model or encoder that the run started from, or None.
+    """
+    dataset = data_arguments.dataset
+    facts = {
+        "dataset": Path(dataset).stem if Path(dataset).exists() else dataset,
+        "data_license": data_arguments.data_license,
+        "metrics": metrics,
+        "finetuned_from": finetuned_from,
+    }
+    if trainer.args.push_to_hub:
+        trainer.push_to_hub(**facts)
+    else:
+        trainer.create_model_card(**facts)
