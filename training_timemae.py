@@ -748,3 +748,24 @@ def _commit() -> str | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return described.stdout.strip()
+
+
+def markdown_table(header: list[str], rows: list[list[Any]]) -> str:
+    """A table in Markdown, without a line break at its end."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def mean_and_deviation(values: list[float], digits: int = 1) -> str:
+    """The mean of the values and, of several, their sample standard deviation, as `84.6 ± 0.9`."""
+    deviation = f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.{digits}f}{deviation}"
+
+
+def probe_scores(train: tuple[np.ndarray, Any], other: tuple[np.ndarray, Any]) -> dict[str, float]:
+    """Accuracy and macro-F1 on `other` of a linear probe on `train`, each a tuple of features and labels."""
+    predicted = fit_linear_probe(*train).predict(other[0])
+    return {
+        "accuracy": float(accuracy_score(other[1], predicted)),
+        "macro_f1": float(f1_score(other[1], predicted, average="macro")),
+    }
