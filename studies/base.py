@@ -320,6 +320,8 @@ def draw_against_labels(
         axis.set_xticks([100 * part for part in parts], [f"{100 * part:g}" for part in parts])
         axis.minorticks_off()
         axis.grid(alpha=0.3)
+    lowest, highest = axes[0, 0].get_ylim()
+    axes[0, 0].set_ylim(max(lowest, 0), min(highest, 101))  # intervals of few seeds reach beyond what can be
     meaning = {"interval": "95% interval", "deviation": "standard deviation"}[bars]
     axes[0, 0].set_ylabel(f"test accuracy, in % (bars: {meaning})")
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right upper")

@@ -1,9 +1,12 @@
+import json
 import runpy
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from transformers import BertConfig, BertModel
 
 from timemae import TimeMAEConfig
 
@@ -38,10 +41,43 @@ def seeded():
 @pytest.fixture
 def run_script(monkeypatch, tmp_path):
     """Runs a script of `scripts/` in this process, as `python scripts/NAME ARGUMENTS...` would."""
+    return program_runner("scripts", monkeypatch, tmp_path)
 
+
+@pytest.fixture
+def run_study(monkeypatch, tmp_path):
+    """Runs a study of `studies/` in this process, as `python studies/NAME ARGUMENTS...` would."""
+    return program_runner("studies", monkeypatch, tmp_path)
+
+
+def program_runner(room: str, monkeypatch: pytest.MonkeyPatch, directory: Path) -> Callable[..., None]:
     def run(name: str, *arguments: object) -> None:
         monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
-        monkeypatch.chdir(tmp_path)
-        runpy.run_path(str(ROOT / "scripts" / name), run_name="__main__")
+        monkeypatch.chdir(directory)
+        runpy.run_path(str(ROOT / room / name), run_name="__main__")
 
     return run
+
+
+def flags(**arguments: object) -> list[object]:
+    """Returns the arguments as a command line: `--name value`."""
+    return [part for name, value in arguments.items() for part in (f"--{name}", value)]
+
+
+def read_results(directory: Path) -> dict:
+    return json.loads((directory / "results.json").read_text())
+
+
+@pytest.fixture
+def tiny_bert(tmp_path) -> Path:
+    """The directory of a BERT of two layers and width 16."""
+    config = BertConfig(
+        vocab_size=50,
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=32,
+        max_position_embeddings=32,
+    )
+    BertModel(config).save_pretrained(tmp_path / "bert")
+    return tmp_path / "bert"

@@ -8,9 +8,8 @@ import sys
 import numpy as np
 import pytest
 import torch
-from conftest import FIXTURES, ROOT
+from conftest import FIXTURES, ROOT, flags, read_results
 from safetensors.torch import load_file
-from transformers import BertConfig, BertModel
 
 from timemae import TimeMAEFeatureExtractor, TimeMAEForPreTraining, TimeMAEForTimeSeriesClassification
 
@@ -23,14 +22,6 @@ SMALL = {
     "codebook_size": 8,
     "patch_length": 3,
 }
-
-
-def flags(**arguments):
-    return [part for name, value in arguments.items() for part in (f"--{name}", value)]
-
-
-def read_results(directory):
-    return json.loads((directory / "results.json").read_text())
 
 
 @pytest.fixture
@@ -248,28 +239,6 @@ def test_benchmark_runs(tmp_path):
     assert "| pre-training, width 64 | here |" in text and "old" not in text
 
 
-def test_benchmark_of_data_runs(run_script, tmp_path, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    run_script("benchmark_data.py", *flags(output_dir="data", sizes=1000, repeats=10))
-    metrics = read_results(tmp_path / "data")["metrics"]
-    assert 0 < metrics["read_share_of_step"] < 1
-    assert metrics["memory_mb"]["1000"].keys() == {"on disk", "first read", "random", "stream"}
-
-
-@pytest.fixture
-def tiny_bert(tmp_path):
-    config = BertConfig(
-        vocab_size=50,
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        intermediate_size=32,
-        max_position_embeddings=32,
-    )
-    BertModel(config).save_pretrained(tmp_path / "bert")
-    return tmp_path / "bert"
-
-
 def test_a_pretrained_encoder_through_the_scripts(run_script, tiny_bert, tmp_path):
     size = {"patch_length": 3, "num_hidden_layers": 1, "decoder_num_hidden_layers": 1, "codebook_size": 8}
     run_script(
@@ -288,88 +257,3 @@ def test_a_pretrained_encoder_through_the_scripts(run_script, tiny_bert, tmp_pat
     assert 0 <= read_results(tmp_path / "classifier")["metrics"]["test_accuracy"] <= 1
     with pytest.raises(ValueError, match="expected one of .* got --model_name_or_path and --encoder_name_or_path"):
         run_script("run_linear_probe.py", *start, *flags(output_dir="probe2", encoder_name_or_path=tiny_bert))
-
-
-def test_encoders_are_compared_and_no_finished_run_is_lost(run_script, tiny_bert, tmp_path, capsys):
-    command = [
-        *("compare_encoders.py", "--encoders", "scratch", f"bert:{tiny_bert}"),
-        *("--seeds", 0, 1, "--fractions", 1.0, "--encoder_learning_rates", 1e-4, 1e-3),
-        *flags(dataset="JapaneseVowels", output_dir="encoders", max_steps=2, fine_tuning_steps=2, patch_length=3),
-        *flags(decoder_num_hidden_layers=1, config='{"codebook_size": 8}'),
-    ]
-    run_script(*command)
-    results = read_results(tmp_path / "encoders")["metrics"]
-    assert list(results["encoders"]) == ["scratch", "bert"]
-    for result in results["encoders"].values():
-        assert result["encoder_learning_rate"] in (1e-4, 1e-3)
-        for modes in result["test_accuracy"].values():
-            assert all(len(scores) == 2 and 0 <= min(scores) <= max(scores) <= 1 for scores in modes.values())
-    assert len(results["paired_tests"]) == 3
-    assert {"report.md", "curves.png", "labels.png"} <= {path.name for path in (tmp_path / "encoders").iterdir()}
-
-    # A run that was lost is made again and gives the same; the others are not.
-    (tmp_path / "encoders" / "bert" / "seed-1" / "untouched.json").unlink()
-    capsys.readouterr()
-    run_script(*command)
-    printed = capsys.readouterr().out
-    assert "bert/seed-1/untouched.json" in printed and "pretraining.json" not in printed
-    assert read_results(tmp_path / "encoders")["metrics"] == results
-    with pytest.raises(ValueError, match="expected the settings of the comparison in encoders, got another max_steps"):
-        run_script(*command[:-4], *flags(decoder_num_hidden_layers=1, config='{"codebook_size": 8}', max_steps=3))
-
-
-def test_encoders_in_the_same_time(run_script, tiny_bert, tmp_path):
-    run_script(
-        *("compare_encoders.py", "--encoders", f"bert:{tiny_bert}", "--seeds", 0, "--fractions", 1.0),
-        *("--encoder_learning_rates", 1e-3),
-        *flags(dataset="JapaneseVowels", output_dir="encoders", max_minutes=0.02, fine_tuning_steps=1, patch_length=3),
-        *flags(decoder_num_hidden_layers=1),
-    )
-    bert = read_results(tmp_path / "encoders")["metrics"]["encoders"]["bert"]
-    assert bert["steps"][0] > 1
-
-
-@pytest.mark.parametrize(
-    ("encoders", "message"),
-    [
-        (["scratch"], "expected at least one pretrained encoder"),
-        (["bert"], "expected an encoder as `scratch`, `NAME:PATH`.* got 'bert'"),
-        (["scratch", "bert:{bert}/nowhere"], "expected a transformers encoder in '.*nowhere'"),
-        (["bert:{bert}", "bert:{bert}"], "expected encoders of different names"),
-    ],
-)
-def test_a_comparison_refuses_what_it_cannot_compare(run_script, tiny_bert, tmp_path, encoders, message):
-    specs = [spec.format(bert=tiny_bert) for spec in encoders]
-    with pytest.raises(ValueError, match=message):
-        run_script(
-            "compare_encoders.py",
-            *("--encoders", *specs),
-            *flags(dataset="JapaneseVowels", output_dir="encoders", max_steps=1),
-        )
-    assert not (tmp_path / "encoders").exists()
-
-
-def test_a_failing_encoder_is_diagnosed(run_script, tiny_bert, tmp_path):
-    variants = [
-        "failing setting",
-        "gates from 0.05",
-        "frozen for a third",
-        "layer-wise rates",
-        "TimeMAE's own encoder",
-    ]
-    command = [
-        *("diagnose_encoder.py", "--encoder", tiny_bert, "--variants", *variants),
-        *flags(dataset="JapaneseVowels", output_dir="diagnosis", every=2, patch_length=3),
-        *flags(decoder_num_hidden_layers=1),
-    ]
-    run_script(*command, "--max_steps", 4)
-    curves = read_results(tmp_path / "diagnosis")["metrics"]["curves"]
-    assert list(curves) == variants
-    for curve in curves.values():
-        assert [entry["step"] for entry in curve] == [0, 2, 4]
-        assert all(0 <= entry["probe_accuracy"] <= 1 and entry["spread"] > 0 for entry in curve)
-        assert {"encoder layer 0", "encoder layer 1", "decoder"} <= set(curve[-1]["gradient_norms"])
-    assert "encoder layer 0" not in curves["frozen for a third"][0]["gradient_norms"]
-    assert (tmp_path / "diagnosis" / "diagnosis.png").is_file()
-    with pytest.raises(ValueError, match="expected the settings of the diagnosis in diagnosis, got another max_steps"):
-        run_script(*command, "--max_steps", 6)
