@@ -1,7 +1,6 @@
 import json
 import runpy
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,26 @@ from timemae import TimeMAEConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 FIXTURES = ROOT / "tests" / "fixtures"
+
+# Arguments of the scripts that make a small model.
+SMALL = {
+    "hidden_size": 16,
+    "num_hidden_layers": 1,
+    "decoder_num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "codebook_size": 8,
+    "patch_length": 3,
+}
+
+
+def flags(**arguments: object) -> list[object]:
+    """Returns arguments of a script as on its command line: `flags(seed=1)` is `["--seed", 1]`."""
+    return [part for name, value in arguments.items() for part in (f"--{name}", value)]
+
+
+def read_results(directory: Path) -> dict:
+    """Returns what is in the results.json of a run."""
+    return json.loads((directory / "results.json").read_text())
 
 
 @pytest.fixture
@@ -41,36 +60,39 @@ def seeded():
 @pytest.fixture
 def run_script(monkeypatch, tmp_path):
     """Runs a script of `scripts/` in this process, as `python scripts/NAME ARGUMENTS...` would."""
-    return program_runner("scripts", monkeypatch, tmp_path)
 
-
-@pytest.fixture
-def run_study(monkeypatch, tmp_path):
-    """Runs a study of `studies/` in this process, as `python studies/NAME ARGUMENTS...` would."""
-    return program_runner("studies", monkeypatch, tmp_path)
-
-
-def program_runner(room: str, monkeypatch: pytest.MonkeyPatch, directory: Path) -> Callable[..., None]:
     def run(name: str, *arguments: object) -> None:
         monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
-        monkeypatch.chdir(directory)
-        runpy.run_path(str(ROOT / room / name), run_name="__main__")
+        monkeypatch.chdir(tmp_path)
+        runpy.run_path(str(ROOT / "scripts" / name), run_name="__main__")
 
     return run
 
 
-def flags(**arguments: object) -> list[object]:
-    """Returns the arguments as a command line: `--name value`."""
-    return [part for name, value in arguments.items() for part in (f"--{name}", value)]
+@pytest.fixture
+def run_study(run_script):
+    """Runs a study of `studies/` in this process, as `python studies/NAME ARGUMENTS...` would."""
+    return lambda name, *arguments: run_script(f"../studies/{name}", *arguments)
 
 
-def read_results(directory: Path) -> dict:
-    return json.loads((directory / "results.json").read_text())
+@pytest.fixture(scope="session")
+def vowels():
+    from data_timemae import load_time_series
+
+    return load_time_series("JapaneseVowels")
+
+
+@pytest.fixture
+def vowels_config(tiny_config) -> TimeMAEConfig:
+    """The small configuration for [`vowels`]: ten patches of three steps, twelve channels, nine classes."""
+    tiny_config.num_channels, tiny_config.sequence_length, tiny_config.patch_length = 12, 29, 3
+    tiny_config.num_labels = 9
+    return tiny_config
 
 
 @pytest.fixture
 def tiny_bert(tmp_path) -> Path:
-    """The directory of a BERT of two layers and width 16."""
+    """A directory with an untrained BERT of two layers."""
     config = BertConfig(
         vocab_size=50,
         hidden_size=16,
