@@ -3,7 +3,7 @@
 # make test-transformers: the tests that transformers has for all its models
 PYTHON ?= python3
 BIN := .venv/bin
-SOURCES := *.py scripts tests
+SOURCES := *.py scripts studies tests
 
 ORIGINAL ?=
 

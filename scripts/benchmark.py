@@ -35,7 +35,7 @@ from transformers import PatchTSTConfig, PatchTSTForClassification, PatchTSTForP
 
 from modeling_timemae import TimeMAEForPreTraining, TimeMAEForTimeSeriesClassification, TimeMAEModel
 from timemae import TimeMAEConfig
-from training_timemae import CodewordMetrics, prepare_output_dir, write_results
+from training_timemae import CodewordMetrics, markdown_table, prepare_output_dir, write_results
 
 
 DEVICE = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
@@ -443,11 +443,6 @@ def dissect(sizes: SimpleNamespace) -> dict[str, Any]:
 # --- Tables and picture ---
 
 
-def table(header: list[str], rows: list[list[Any]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines) + "\n"
-
-
 def comparison_table(comparisons: dict[str, dict[str, dict[str, Any]]]) -> str:
     rows = [
         [
@@ -463,7 +458,7 @@ def comparison_table(comparisons: dict[str, dict[str, dict[str, Any]]]) -> str:
         for code, row in codes.items()
     ]
     header = ["task", "code", "series/s", "ms a batch (quartiles)", "times the first", "peak, MB", "compilation"]
-    return table(header, rows)
+    return markdown_table(header, rows)
 
 
 def growth_table(growth: dict[str, dict[str, Any]]) -> str:
@@ -479,7 +474,7 @@ def growth_table(growth: dict[str, dict[str, Any]]) -> str:
             ]
         )
     header = ["growing", "ms", "peak, MB", "GFLOP", "exponent of time", "of memory", "of the arithmetic"]
-    return table(header, rows)
+    return markdown_table(header, rows)
 
 
 def reach_table(lengths: dict[str, dict[str, Any]]) -> str:
@@ -487,7 +482,7 @@ def reach_table(lengths: dict[str, dict[str, Any]]) -> str:
         [name, f"{row['length']:,}", f"{row['peak_bytes'] / GIB:.2f}", f"{row['first_step_s']:.0f}"]
         for name, row in lengths.items()
     ]
-    return table(["gradient checkpointing", "series of steps", "peak, GiB", "a step, s"], rows)
+    return markdown_table(["gradient checkpointing", "series of steps", "peak, GiB", "a step, s"], rows)
 
 
 def profile_table(profiles: dict[str, Any]) -> str:
@@ -496,7 +491,7 @@ def profile_table(profiles: dict[str, Any]) -> str:
         for width, entry in profiles.items()
         for row in entry["operations"]
     ]
-    return table(["", "operation", "calls", "ms", "% of the step"], rows)
+    return markdown_table(["", "operation", "calls", "ms", "% of the step"], rows)
 
 
 def rate_table(profiles: dict[str, Any]) -> str:
@@ -511,7 +506,7 @@ def rate_table(profiles: dict[str, Any]) -> str:
         for width, entry in profiles.items()
     ]
     header = ["pre-training step", "GFLOP", "ms", "rate of a large product, GFLOP/s", "part of it reached"]
-    return table(header, rows)
+    return markdown_table(header, rows)
 
 
 def draw(metrics: dict[str, Any], path: Path) -> None:
@@ -617,22 +612,22 @@ def main() -> None:
     write_results(arguments.output_dir, metrics, settings, started)
 
     limit = f"{sizes.memory_limit / GIB:g} GiB"
-    short = "\n".join(
+    short = "\n\n".join(
         [
             f"{settings['processor']}, {settings['threads']} threads, torch {torch.__version__}; batches of "
-            f"{sizes.batch_size} series of 128 steps and 9 channels:\n",
+            f"{sizes.batch_size} series of 128 steps and 9 channels:",
             comparison_table(metrics["comparison"]),
             rate_table(metrics["profile"]),
             growth_table(metrics["growth"]),
-            f"The longest series that {limit} were enough for, one a batch:\n",
+            f"The longest series that {limit} were enough for, one a batch:",
             reach_table(metrics["reach"]),
         ]
     )
-    report = f"{short}\nWhere the time of a pre-training step goes:\n\n{profile_table(metrics['profile'])}"
+    report = f"{short}\n\nWhere the time of a pre-training step goes:\n\n{profile_table(metrics['profile'])}\n"
     (Path(arguments.output_dir) / "benchmark.md").write_text(report)
     draw(metrics, Path(arguments.output_dir) / "benchmark.png")
     if arguments.readme:
-        put_into_readme(Path(arguments.readme), short)
+        put_into_readme(Path(arguments.readme), f"{short}\n")
     print(report)
 
 

@@ -58,6 +58,12 @@ def seeded():
 
 
 @pytest.fixture
+def run_study(run_script):
+    """Runs a study of `studies/` in this process, as `python studies/NAME ARGUMENTS...` would."""
+    return lambda name, *arguments: run_script(f"../studies/{name}", *arguments)
+
+
+@pytest.fixture
 def run_script(monkeypatch, tmp_path):
     """Runs a script of `scripts/` in this process, as `python scripts/NAME ARGUMENTS...` would."""
 

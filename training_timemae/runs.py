@@ -67,11 +67,6 @@ def count_channels(dataset: Splits) -> int:
     return dataset["train"].features["past_values"].feature.length
 
 
-def longest_series(dataset: Splits) -> int:
-    """Returns the largest number of time steps of a series, over all splits, all of which it reads."""
-    return max(max(map(len, split["past_values"])) for split in dataset.values())
-
-
 def make_feature_extractor(
     dataset: Splits,
     normalization: str | None = None,

@@ -2,7 +2,7 @@
 """
 Does a pretrained encoder help TimeMAE? Compares encoders on one data set, with controls.
 
-    python scripts/compare_encoders.py --dataset har.npz --output_dir outputs/encoders --max_steps 1000 \\
+    python studies/compare_encoders.py --dataset har.npz --output_dir outputs/encoders --max_steps 1000 \\
         --encoders scratch bert:MODEL bert-random:MODEL bert-shuffled:MODEL          # MODEL: a directory or Hub id
 
 An encoder is `scratch`, TimeMAE's own at the size of the first pretrained one; `NAME:MODEL`, a pretrained one;
@@ -20,34 +20,40 @@ import itertools
 import json
 import statistics
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-import scipy.stats
-from datasets import Dataset, DatasetDict
+from datasets import DatasetDict
+from matplotlib.figure import Figure
 from sklearn.metrics import accuracy_score
 from transformers import TrainerCallback, set_seed
 
+from base import (
+    Study,
+    describe,
+    draw_against_labels,
+    features_and_labels,
+    make_parser,
+    paired_difference,
+    trainer_settings,
+)
 from configuration_timemae import TimeMAEConfig
 from data_timemae import load_time_series
 from feature_extraction_timemae import TimeMAEFeatureExtractor
-from modeling_timemae import TimeMAEForPreTraining, TimeMAEForTimeSeriesClassification, load_text_encoder_config
+from modeling_timemae import TimeMAEForPreTraining, TimeMAEForTimeSeriesClassification
+from text_encoder_timemae import load_text_encoder_config
 from training_timemae import (
     FineTuningArguments,
     PreTrainingArguments,
     PreTrainingTrainer,
     TimeMAEDataCollator,
     TimeMAETrainer,
-    check_same_settings,
-    count_channels,
-    extract_features,
-    fit_linear_probe,
-    longest_series,
     make_feature_extractor,
-    write_results,
+    markdown_table,
+    mean_and_deviation,
+    probe_scores,
 )
 
 
@@ -56,6 +62,10 @@ MODES = {
     "fine_last": "FineLast",
     "fine_all": "FineAll",
 }
+
+
+# What may differ from one call to the next on the same directory.
+FREE = ("encoders", "seeds", "fractions", "encoder_learning_rates")
 
 
 class Encoder:
@@ -81,7 +91,13 @@ class Encoder:
 
 
 class Comparison:
-    """What the runs share. Each method that trains leaves its result in a file, and reads it where there is one."""
+    """
+    What the runs share: encoders, data, configuration and the study that keeps the result of each part.
+
+    Raises:
+        ValueError: the encoders cannot be compared, do not fit the series, or the output directory holds a comparison
+            of other settings.
+    """
 
     def __init__(self, arguments: argparse.Namespace):
         self.arguments = arguments
@@ -92,11 +108,9 @@ class Comparison:
         paths = [encoder.path for encoder in self.encoders if encoder.path]
         if not paths:
             raise ValueError("expected at least one pretrained encoder, `NAME:PATH`, got none")
-        dataset = load_time_series(arguments.dataset)
         self.config = {
             **json.loads(arguments.config),
-            "num_channels": count_channels(dataset),
-            "sequence_length": longest_series(dataset),
+            **describe(load_time_series(arguments.dataset)),
             "patch_length": arguments.patch_length,
             "decoder_num_hidden_layers": arguments.decoder_num_hidden_layers,
         }
@@ -104,42 +118,28 @@ class Comparison:
         configs = [load_text_encoder_config(path, arguments.num_hidden_layers) for path in paths]
         self.like, *_ = [TimeMAEConfig(encoder_config=config, **self.config) for config in configs]
         rates, seeds = len(arguments.encoder_learning_rates), len(arguments.seeds)
-        self.jobs = len(names) * (rates + seeds * (3 + len(arguments.fractions)))
-        self.done, self.trained, self.started = 0, 0, time.time()
-
-    def once(self, path: Path, work: Callable[[], Any]) -> Any:
-        """The content of a JSON file; where there is none, `work` makes it. Tells how long the rest will take."""
-        self.done += 1
-        if not path.is_file():
-            result = work()
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.with_suffix(".part").write_text(json.dumps(result, indent=2) + "\n")
-            path.with_suffix(".part").rename(path)
-            self.trained += 1
-            left = (time.time() - self.started) / self.trained * (self.jobs - self.done)
-            name = path.relative_to(self.arguments.output_dir)
-            print(f"[{self.done}/{self.jobs}, about {left / 60:.0f} min left] {name}", flush=True)
-        return json.loads(path.read_text())
+        parts = {
+            "pretraining.json": len(names) * (rates + seeds - 1),  # all rates with the first seed, one with the others
+            "untouched.json": len(names) * seeds,
+            "fine_last.json": len(names) * seeds,
+            "test_accuracy.json": len(names) * seeds * len(arguments.fractions),
+        }
+        self.study = Study("comparison", arguments, free=FREE, parts=parts)
 
     def data(self, seed: int, fraction: float = 1.0) -> DatasetDict:
         return load_time_series(self.arguments.dataset, seed=seed, train_fraction=None if fraction == 1 else fraction)
 
     def trainer_settings(self, output: Path, steps: int, seed: int, rate: float) -> dict[str, Any]:
-        return {
-            "output_dir": str(output),
-            "max_steps": steps,
-            "learning_rate": self.arguments.learning_rate,
-            "encoder_learning_rate": rate,
-            "per_device_train_batch_size": self.arguments.batch_size,
-            "max_grad_norm": 1.0,
-            "logging_strategy": "steps",
-            "logging_steps": max(1, steps // 20),
-            "eval_strategy": "no",
-            "save_strategy": "no",
-            "report_to": "none",
-            "disable_tqdm": True,
-            "seed": seed,
-        }
+        """Returns arguments of a run in which the encoder has a learning rate of its own."""
+        return trainer_settings(
+            output,
+            steps,
+            seed,
+            learning_rate=self.arguments.learning_rate,
+            encoder_learning_rate=rate,
+            per_device_train_batch_size=self.arguments.batch_size,
+            max_grad_norm=1.0,
+        )
 
     def pretrain(self, encoder: Encoder, seed: int, rate: float) -> dict[str, Any]:
         """Pre-trains on train without labels; then a probe with all labels of train on validation."""
@@ -161,16 +161,16 @@ class Comparison:
             seconds = trainer.train().metrics["train_runtime"]
             trainer.save_model()
             return {
-                "validation_accuracy": probe_accuracy(
-                    *(represent(model, dataset[name], extractor) for name in ("train", "validation"))
-                ),
+                "validation_accuracy": probe_scores(
+                    *(features_and_labels(model, dataset[name], extractor) for name in ("train", "validation"))
+                )["accuracy"],
                 "steps": steps,
                 "seconds": seconds,
                 "encoder_parameters": sum(value.numel() for value in model.timemae.encoder.parameters()),
                 "history": trainer.state.log_history,
             }
 
-        return self.once(output / "pretraining.json", work)
+        return self.study.once(output / "pretraining.json", work)
 
     def steps_in_time(self, encoder: Encoder, dataset: DatasetDict, extractor, output: Path) -> int:
         """How many steps --max_minutes allow, by the median of 20 steps after 5 to warm up."""
@@ -202,12 +202,12 @@ class Comparison:
             set_seed(seed)
             return self.probe_on_test(encoder.make(self.like, **self.config), seed)
 
-        return self.once(self.arguments.output_dir / encoder.name / f"seed-{seed}" / "untouched.json", work)
+        return self.study.once(self.study.output_dir / encoder.name / f"seed-{seed}" / "untouched.json", work)
 
     def fine_last(self, encoder: Encoder, seed: int, rate: float) -> dict[str, float]:
         """FineLast: test accuracy for each part of the labels."""
         output = self.directory(encoder, seed, rate)
-        return self.once(
+        return self.study.once(
             output / "fine_last.json",
             lambda: self.probe_on_test(TimeMAEForPreTraining.from_pretrained(output), seed),
         )
@@ -215,10 +215,10 @@ class Comparison:
     def probe_on_test(self, model: TimeMAEForPreTraining, seed: int) -> dict[str, float]:
         dataset = self.data(seed)
         extractor = make_feature_extractor(dataset)
-        test = represent(model, dataset["test"], extractor)
+        test = features_and_labels(model, dataset["test"], extractor)
         parts = {fraction: self.data(seed, fraction)["train"] for fraction in self.arguments.fractions}
         return {
-            f"{fraction:g}": probe_accuracy(represent(model, part, extractor), test)
+            f"{fraction:g}": probe_scores(features_and_labels(model, part, extractor), test)["accuracy"]
             for fraction, part in parts.items()
         }
 
@@ -245,10 +245,10 @@ class Comparison:
             prediction = trainer.predict(dataset["test"])
             return accuracy_score(prediction.label_ids, prediction.predictions.argmax(-1))
 
-        return self.once(output / "test_accuracy.json", work)
+        return self.study.once(output / "test_accuracy.json", work)
 
     def directory(self, encoder: Encoder, seed: int, rate: float) -> Path:
-        return self.arguments.output_dir / encoder.name / f"seed-{seed}" / f"rate-{rate:g}"
+        return self.study.output_dir / encoder.name / f"seed-{seed}" / f"rate-{rate:g}"
 
     def run(self) -> dict[str, Any]:
         """First all pre-training and all choices, then test; one entry an encoder."""
@@ -289,77 +289,53 @@ class StepTimes(TrainerCallback):
         self.times.append(time.perf_counter())
 
 
-Represented = tuple[np.ndarray, list[int]]  # features `(n, hidden_size)` and labels
-
-
-def represent(model: TimeMAEForPreTraining, dataset: Dataset, extractor: TimeMAEFeatureExtractor) -> Represented:
-    return extract_features(model, dataset, extractor, progress=False), dataset["labels"][:]
-
-
-def probe_accuracy(train: Represented, other: Represented) -> float:
-    """Accuracy on `other` of logistic regression on the features of `train`."""
-    return accuracy_score(other[1], fit_linear_probe(*train).predict(other[0]))
-
-
-def paired_tests(results: dict[str, Any], mode: str, fraction: str) -> list[dict[str, Any]]:
-    """For each pair of encoders the mean difference over seeds and the p-value of a paired t-test."""
+def paired_tests(results: dict[str, Any], fractions: list[str]) -> list[dict[str, Any]]:
+    """Returns for each mode, pair of encoders and part of the labels the mean difference and p over the seeds."""
     tests = []
-    for first, second in itertools.combinations(results, 2):
-        pair = [np.array(results[name]["test_accuracy"][fraction][mode]) for name in (first, second)]
-        difference = pair[0] - pair[1]
-        p = scipy.stats.ttest_rel(*pair).pvalue if len(difference) > 1 and difference.std() > 0 else None
-        tests.append(
-            {"pair": [first, second], "mode": mode, "labels": fraction, "difference": difference.mean(), "p": p}
-        )
+    for mode, pair, fraction in itertools.product(MODES, sorted(itertools.combinations(results, 2)), fractions):
+        test = paired_difference(*(results[name]["test_accuracy"][fraction][mode] for name in pair))
+        difference, p = test["difference"], test["p"]
+        tests.append({"pair": list(pair), "mode": mode, "labels": fraction, "difference": difference, "p": p})
     return tests
 
 
-def as_table(results: dict[str, Any], tests: list[dict[str, Any]]) -> str:
-    fractions = list(next(iter(results.values()))["test_accuracy"])
+def as_tables(results: dict[str, Any], tests: list[dict[str, Any]], fractions: list[str]) -> str:
+    """Returns the table of accuracies and, of several encoders, that of their differences, in Markdown."""
     labels = [f"{100 * float(fraction):g}% of labels" for fraction in fractions]
-    lines = [f"| test accuracy, in % | {' | '.join(labels)} |", "|---" * (len(labels) + 1) + "|"]
+    rows = []
     for mode, title in MODES.items():
         for name, result in results.items():
-            cells = []
-            for fraction in fractions:
-                scores = 100 * np.array(result["test_accuracy"][fraction][mode])
-                deviation = f" ± {scores.std(ddof=1):.1f}" if len(scores) > 1 else ""
-                cells.append(f"{scores.mean():.1f}{deviation}")
-            lines.append(f"| {title}: {name} | {' | '.join(cells)} |")
-    if not tests:
-        return "\n".join(lines)
-    lines += ["", "| difference in points (p of a paired t-test over seeds) | " + " | ".join(labels) + " |"]
-    lines.append("|---" * (len(labels) + 1) + "|")
-    for (mode, *pair), group in itertools.groupby(tests, key=lambda test: (test["mode"], *test["pair"])):
-        cells = [
-            f"{100 * test['difference']:+.1f}" + ("" if test["p"] is None else f" ({test['p']:.2g})") for test in group
-        ]
-        lines.append(f"| {MODES[mode]}: {pair[0]} minus {pair[1]} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+            percent = [100 * np.array(result["test_accuracy"][fraction][mode]) for fraction in fractions]
+            rows.append([f"{title}: {name}", *(mean_and_deviation(scores, 1) for scores in percent)])
+    tables = [markdown_table(["test accuracy, in %", *labels], rows)]
+    if tests:
+        rows = []
+        for (mode, *pair), group in itertools.groupby(tests, key=lambda test: (test["mode"], *test["pair"])):
+            rows.append([f"{MODES[mode]}: {pair[0]} minus {pair[1]}", *map(as_cell, group)])
+        tables.append(markdown_table(["difference in points (p of a paired t-test over seeds)", *labels], rows))
+    return "\n\n".join(tables)
 
 
-def plot_labels(results: dict[str, Any], picture: Path) -> None:
-    figure, axes = plt.subplots(1, len(MODES), figsize=(15, 4.5), sharey=True, layout="constrained")
-    for axis, (mode, title) in zip(axes, MODES.items(), strict=True):
-        for name, result in results.items():
-            scores = {float(key): 100 * np.array(value[mode]) for key, value in result["test_accuracy"].items()}
-            axis.errorbar(
-                [100 * fraction for fraction in scores],
-                [values.mean() for values in scores.values()],
-                [values.std(ddof=1) if len(values) > 1 else 0 for values in scores.values()],
-                label=name,
-                marker="o",
-                capsize=3,
-            )
-        axis.set(title=title, xscale="log", xlabel="labels of train, in %")
-        axis.grid(alpha=0.3)
-    axes[0].set_ylabel("test accuracy, in %")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper")
-    figure.savefig(picture, dpi=110)
-    plt.close(figure)
+def as_cell(test: dict[str, Any]) -> str:
+    """Returns the difference in points and, where there is one, the p-value in brackets."""
+    p = "" if test["p"] is None else f" ({test['p']:.2g})"
+    return f"{100 * test['difference']:+.1f}{p}"
 
 
-def plot_curves(results: dict[str, Any], picture: Path) -> None:
+def draw_labels(results: dict[str, Any]) -> Figure:
+    """Returns accuracy against the part of the labels, one panel a mode, one line an encoder."""
+    panels = {
+        title: {
+            name: {float(part): scores[mode] for part, scores in result["test_accuracy"].items()}
+            for name, result in results.items()
+        }
+        for mode, title in MODES.items()
+    }
+    return draw_against_labels(panels, bars="deviation")
+
+
+def draw_curves(results: dict[str, Any]) -> Figure:
+    """Returns the course of pre-training: losses, hits and codebook, one line a seed, one colour an encoder."""
     panels = {
         "mcc_loss": "masked codeword classification (nats)",
         "mrr_loss": "masked representation regression (squared error)",
@@ -376,18 +352,14 @@ def plot_curves(results: dict[str, Any], picture: Path) -> None:
         axis.grid(alpha=0.3)
     axes[1].set_yscale("log")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper")
-    figure.savefig(picture, dpi=110)
-    plt.close(figure)
+    return figure
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("--encoders", nargs="+", required=True)
-    parser.add_argument("--dataset", required=True)
-    parser.add_argument("--output_dir", type=Path, required=True)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--fractions", type=float, nargs="+", default=[0.01, 0.05, 0.1, 1.0], help="of the labels")
-    parser.add_argument("--num_hidden_layers", type=int, help="first layers of the pretrained encoders; absent: all")
+    parser.add_argument("--num_hidden_layers", type=int, help="first layers of the pretrained encoders; default: all")
     parser.add_argument("--decoder_num_hidden_layers", type=int, default=4)
     parser.add_argument("--patch_length", type=int, default=8)
     parser.add_argument("--batch_size", type=int, default=128)
@@ -399,31 +371,17 @@ def main() -> None:
     parser.add_argument("--encoder_learning_rates", type=float, nargs="+", default=[1e-4, 3e-4, 1e-3])
     parser.add_argument("--config", default="{}", help="more arguments of TimeMAEConfig, for all, as JSON")
     arguments = parser.parse_args()
-    started = time.time()
-    output = arguments.output_dir
     comparison = Comparison(arguments)
-    settings = {name: value for name, value in vars(arguments).items() if name not in FREE}
-    check_same_settings(output, "comparison", settings)
     results = comparison.run()
-    tests = [
-        test
-        for mode in MODES
-        for fraction in map("{:g}".format, arguments.fractions)
-        for test in paired_tests(results, mode, fraction)
-    ]
-    tests.sort(key=lambda test: (list(MODES).index(test["mode"]), test["pair"]))
-    plot_curves(results, output / "curves.png")
-    plot_labels(results, output / "labels.png")
-    table = as_table(results, tests)
-    settings = {**vars(arguments), "seed": arguments.seeds}
-    write_results(output, {"encoders": results, "paired_tests": tests}, settings, started)
-    seeds = " ".join(map(str, arguments.seeds))
-    (output / "report.md").write_text(f"# Encoders on {arguments.dataset}\n\nSeeds {seeds}.\n\n{table}\n")
-    print(f"\n{table}\n\nresults.json, report.md and pictures are in {output} ({time.time() - started:.0f} s).")
-
-
-# What may differ from one call to the next on the same directory.
-FREE = ("output_dir", "encoders", "seeds", "fractions", "encoder_learning_rates")
+    fractions = [f"{fraction:g}" for fraction in arguments.fractions]
+    tests = paired_tests(results, fractions)
+    comparison.study.save_picture(draw_curves(results), "curves.png")
+    comparison.study.save_picture(draw_labels(results), "labels.png")
+    comparison.study.finish(
+        {"encoders": results, "paired_tests": tests},
+        title=f"Encoders on {arguments.dataset}",
+        table=as_tables(results, tests, fractions),
+    )
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 Why a pretrained encoder failed as TimeMAE's visible encoder: repeats the failing setting, and changes one thing at a
 time.
 
-    python scripts/diagnose_encoder.py --encoder PATH_OR_HUB_ID --dataset har.npz --output_dir outputs/diagnosis
+    python studies/diagnose_encoder.py --encoder PATH_OR_HUB_ID --dataset har.npz --output_dir outputs/diagnosis
 
 The failing setting is the one of the original code with its encoder swapped for BERT: a constant rate of 1e-3, no
 warm-up, no clipping, codeword labels with Gumbel noise, one mask a batch, raw series, the positions of TimeMAE before
@@ -14,17 +14,16 @@ series alone are probed. The same command again takes up where it stopped: no fi
 """
 
 import argparse
-import json
-import time
+import functools
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
-import numpy as np
 import torch
-from sklearn.metrics import accuracy_score
+from matplotlib.figure import Figure
 from transformers import TrainerCallback, set_seed
 
+from base import Study, describe, features_and_labels, make_parser, trainer_settings
 from configuration_timemae import TimeMAEConfig
 from data_timemae import load_time_series
 from modeling_timemae import TimeMAEForPreTraining
@@ -32,13 +31,8 @@ from training_timemae import (
     PreTrainingArguments,
     PreTrainingTrainer,
     TimeMAEDataCollator,
-    check_same_settings,
-    count_channels,
-    extract_features,
-    fit_linear_probe,
-    longest_series,
     make_feature_extractor,
-    write_results,
+    probe_scores,
 )
 
 
@@ -194,16 +188,14 @@ class Diagnosis(TrainerCallback):
 
     def measure(self, step: int, model: TimeMAEForPreTraining, logs: dict[str, float] | None = None) -> None:
         training = model.training
-        features = {
-            name: extract_features(model, split, self.extractor, progress=False) for name, split in self.splits.items()
-        }
-        labels = {name: np.array(split["labels"][:]) for name, split in self.splits.items()}
-        probe = fit_linear_probe(features["train"], labels["train"])
+        train, validation = (
+            features_and_labels(model, self.splits[name], self.extractor) for name in ("train", "validation")
+        )
         names = ("loss", "mcc_loss", "mrr_loss", "hits@1", "codebook_perplexity", "codebook_usage")
         entry = {
             "step": step,
-            "probe_accuracy": accuracy_score(labels["validation"], probe.predict(features["validation"])),
-            "spread": float(features["validation"].std(0).mean()),
+            "probe_accuracy": probe_scores(train, validation)["accuracy"],
+            "spread": float(validation[0].std(0).mean()),
             **{name: logs[name] for name in names if logs and name in logs},
             "gradient_norms": self.gradients,
         }
@@ -220,25 +212,21 @@ def part(name: str) -> str:
     return {"timemae": "patch embeddings", "mask_token": "decoder"}.get(name.split(".")[0], name.split(".")[0])
 
 
-def run(variant: str, arguments: argparse.Namespace, output: Path) -> list[dict[str, Any]]:
-    """Trains one variant, unless it has finished before, and returns its curve."""
-    results = output / "results.json"
-    if results.is_file():
-        return json.loads(results.read_text())["metrics"]["curve"]
-    started, settings = time.time(), make_settings(variant)
+def measure_variant(variant: str, arguments: argparse.Namespace, output: Path) -> dict[str, Any]:
+    """Trains one variant; returns its `curve`, one entry a measurement."""
+    settings = make_settings(variant)
     print(f"\n{variant}", flush=True)
     dataset = load_time_series(arguments.dataset)
     extractor = make_feature_extractor(dataset, settings["normalization"])
-    longest = longest_series(dataset)
+    data_config = describe(dataset)
     set_seed(arguments.seed)
     model = make_model(
         settings,
         arguments.encoder,
         arguments.num_hidden_layers,
-        num_channels=count_channels(dataset),
-        sequence_length=longest,
         patch_length=arguments.patch_length,
         decoder_num_hidden_layers=arguments.decoder_num_hidden_layers,
+        **data_config,
     )
     probed = {name: dataset[name].shuffle(seed=0) for name in ("train", "validation")}
     probed = {name: split.select(range(min(len(split), arguments.probe_series))) for name, split in probed.items()}
@@ -246,20 +234,12 @@ def run(variant: str, arguments: argparse.Namespace, output: Path) -> list[dict[
     trainer = PreTrainingTrainer(
         model=model,
         args=PreTrainingArguments(
-            output_dir=str(output),
-            max_steps=arguments.max_steps,
+            **trainer_settings(output, arguments.max_steps, arguments.seed, logging_steps=arguments.every),
             per_device_train_batch_size=arguments.batch_size,
             learning_rate=settings["learning_rate"],
             lr_scheduler_type=settings["schedule"],
             warmup_steps=settings["warmup"],
             max_grad_norm=settings["clipping"],
-            logging_strategy="steps",
-            logging_steps=arguments.every,
-            eval_strategy="no",
-            save_strategy="no",
-            report_to="none",
-            disable_tqdm=True,
-            seed=arguments.seed,
         ),
         train_dataset=dataset["train"],
         data_collator=TimeMAEDataCollator(extractor),
@@ -267,8 +247,7 @@ def run(variant: str, arguments: argparse.Namespace, output: Path) -> list[dict[
         callbacks=[diagnosis],
     )
     trainer.train()
-    write_results(output, {"curve": diagnosis.curve}, {**vars(arguments), **settings, "variant": variant}, started)
-    return diagnosis.curve
+    return {"curve": diagnosis.curve}
 
 
 HIGHLIGHTED = {
@@ -279,8 +258,8 @@ HIGHLIGHTED = {
 }
 
 
-def plot(curves: dict[str, list[dict[str, Any]]], picture: Path) -> None:
-    """Left, where each variant ends; right, the course of some of them."""
+def draw(curves: dict[str, list[dict[str, Any]]]) -> Figure:
+    """Returns a figure: left, where each variant ends; right, the course of some of them."""
     figure = plt.figure(figsize=(17, 9), layout="constrained")
     left, right = figure.subfigures(1, 2, width_ratios=[1, 1.1])
     bars = left.subplots(1, 2, sharey=True)
@@ -325,34 +304,32 @@ def plot(curves: dict[str, list[dict[str, Any]]], picture: Path) -> None:
     panels[1, 1].set(title=f"gradient norms, {next(iter(curves))}", xlabel="step", yscale="log")
     panels[1, 1].legend(fontsize=8)
     panels[1, 1].grid(alpha=0.3)
-    figure.savefig(picture, dpi=100)
-    plt.close(figure)
+    return figure
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__, seeds=None)
     parser.add_argument("--encoder", required=True, help="directory or Hub id of a pretrained encoder")
-    parser.add_argument("--dataset", required=True)
-    parser.add_argument("--output_dir", type=Path, required=True)
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS), metavar="VARIANT")
     parser.add_argument("--max_steps", type=int, default=300)
     parser.add_argument("--every", type=int, default=50, help="steps from one measurement to the next")
-    parser.add_argument("--num_hidden_layers", type=int, help="first layers of the encoder; absent: all")
+    parser.add_argument("--num_hidden_layers", type=int, help="first layers of the encoder; default: all")
     parser.add_argument("--decoder_num_hidden_layers", type=int, default=4)
     parser.add_argument("--patch_length", type=int, default=8)
     parser.add_argument("--batch_size", type=int, default=128)
     parser.add_argument("--probe_series", type=int, default=1500, help="of train and of validation, for the probe")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    started = time.time()
-    settings = {name: value for name, value in vars(arguments).items() if name not in ("output_dir", "variants")}
-    check_same_settings(arguments.output_dir, "diagnosis", settings)
-    curves = {
-        variant: run(variant, arguments, arguments.output_dir / variant.replace(" ", "-"))
-        for variant in arguments.variants
-    }
-    plot(curves, arguments.output_dir / "diagnosis.png")
-    write_results(arguments.output_dir, {"curves": curves}, vars(arguments), started)
+    variants = arguments.variants
+    study = Study("diagnosis", arguments, free=["variants"], parts={"results.json": len(variants)})
+    curves = {}
+    for variant in variants:
+        directory = study.output_dir / variant.replace(" ", "-")
+        settings = {**study.settings(), **make_settings(variant), "variant": variant}
+        work = functools.partial(measure_variant, variant, arguments, directory)
+        curves[variant] = study.once_with_provenance(directory, work, settings)["curve"]
+    study.save_picture(draw(curves), "diagnosis.png")
+    study.finish({"curves": curves})
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 """
 What the data cost: the time of a batch beside that of a pre-training step, and memory as a data set grows.
 
-    python scripts/benchmark_data.py --output_dir outputs/benchmark_data
+    python studies/benchmark_data.py --output_dir outputs/benchmark_data
 
 Batches are 128 random series of 128 steps and 9 channels, the model that of the defaults (width 64). For the memory, a
 new process for each size loads labelled series of 64 steps, takes statistics and a stratified validation split, and
@@ -12,7 +12,6 @@ has grown since the imports, at its peak. Pages of mapped files do not count: th
 Writes results.json and prints two tables.
 """
 
-import argparse
 import os
 import statistics
 import subprocess
@@ -28,10 +27,17 @@ import pyarrow.parquet as pq
 import torch
 from datasets import ClassLabel, Dataset, Features, List, Value
 
+from base import make_parser
 from data_timemae import load_time_series
 from modeling_timemae import TimeMAEForPreTraining
 from timemae import TimeMAEConfig
-from training_timemae import TimeMAEDataCollator, make_feature_extractor, prepare_output_dir, write_results
+from training_timemae import (
+    TimeMAEDataCollator,
+    make_feature_extractor,
+    markdown_table,
+    prepare_output_dir,
+    write_results,
+)
 
 
 MEMORY_PROGRAM = """
@@ -139,26 +145,24 @@ def benchmark_memory(num_series: int) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output_dir", required=True)
+    parser = make_parser(__doc__, dataset=False, seeds=None)
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--repeats", type=int, default=50)
     arguments = parser.parse_args()
     started = time.time()
-    prepare_output_dir(arguments.output_dir)
+    prepare_output_dir(str(arguments.output_dir))
     batches = benchmark_batches(arguments.repeats)
     memory = {size: benchmark_memory(size) for size in arguments.sizes}
     share = batches["read and collate a batch"]["median"] / batches["pre-training step"]["median"]
     metrics = {"batches_ms": batches, "read_share_of_step": share, "memory_mb": memory}
     write_results(arguments.output_dir, metrics, {**vars(arguments), "threads": torch.get_num_threads()}, started)
 
-    print("\n| | median ms | interquartile range |\n|---|---|---|")
-    for name, times in batches.items():
-        print(f"| {name} | {times['median']:.1f} | {times['interquartile_range']:.1f} |")
+    rows = [[name, *(f"{value:.1f}" for value in times.values())] for name, times in batches.items()]
+    print(f"\n{markdown_table(['', 'median ms', 'interquartile range'], rows)}")
     print(f"\nReading and collating costs {100 * share:.1f}% of a step.")
-    print(f"\n| series | on disk, MB | {', MB | '.join(MEMORY_COLUMNS.values())}, MB |\n|---|---|---|---|---|")
-    for size, row in memory.items():
-        print(f"| {size:,} | " + " | ".join(f"{megabytes:.0f}" for megabytes in row.values()) + " |")
+    header = ["series", "on disk, MB", *(f"{column}, MB" for column in MEMORY_COLUMNS.values())]
+    rows = [[f"{size:,}", *(f"{megabytes:.0f}" for megabytes in row.values())] for size, row in memory.items()]
+    print(f"\n{markdown_table(header, rows)}")
 
 
 if __name__ == "__main__":

@@ -1,25 +1,15 @@
-"""The studies as one calls them, on a small set that the aeon package ships."""
-
 import pytest
-from conftest import ROOT, flags, read_results
+from conftest import flags, read_results
 
 
-def test_benchmark_of_data_runs(run_script, tmp_path, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    run_script("benchmark_data.py", *flags(output_dir="data", sizes=1000, repeats=10))
-    metrics = read_results(tmp_path / "data")["metrics"]
-    assert 0 < metrics["read_share_of_step"] < 1
-    assert metrics["memory_mb"]["1000"].keys() == {"on disk", "first read", "random", "stream"}
-
-
-def test_encoders_are_compared_and_no_finished_run_is_lost(run_script, tiny_bert, tmp_path, capsys):
+def test_encoders_are_compared_and_no_finished_run_is_lost(run_study, tiny_bert, tmp_path, capsys):
     command = [
         *("compare_encoders.py", "--encoders", "scratch", f"bert:{tiny_bert}"),
         *("--seeds", 0, 1, "--fractions", 1.0, "--encoder_learning_rates", 1e-4, 1e-3),
         *flags(dataset="JapaneseVowels", output_dir="encoders", max_steps=2, fine_tuning_steps=2, patch_length=3),
         *flags(decoder_num_hidden_layers=1, config='{"codebook_size": 8}'),
     ]
-    run_script(*command)
+    run_study(*command)
     results = read_results(tmp_path / "encoders")["metrics"]
     assert list(results["encoders"]) == ["scratch", "bert"]
     for result in results["encoders"].values():
@@ -32,16 +22,16 @@ def test_encoders_are_compared_and_no_finished_run_is_lost(run_script, tiny_bert
     # A run that was lost is made again and gives the same; the others are not.
     (tmp_path / "encoders" / "bert" / "seed-1" / "untouched.json").unlink()
     capsys.readouterr()
-    run_script(*command)
+    run_study(*command)
     printed = capsys.readouterr().out
     assert "bert/seed-1/untouched.json" in printed and "pretraining.json" not in printed
     assert read_results(tmp_path / "encoders")["metrics"] == results
     with pytest.raises(ValueError, match="expected the settings of the comparison in encoders, got another max_steps"):
-        run_script(*command[:-4], *flags(decoder_num_hidden_layers=1, config='{"codebook_size": 8}', max_steps=3))
+        run_study(*command[:-4], *flags(decoder_num_hidden_layers=1, config='{"codebook_size": 8}', max_steps=3))
 
 
-def test_encoders_in_the_same_time(run_script, tiny_bert, tmp_path):
-    run_script(
+def test_encoders_in_the_same_time(run_study, tiny_bert, tmp_path):
+    run_study(
         *("compare_encoders.py", "--encoders", f"bert:{tiny_bert}", "--seeds", 0, "--fractions", 1.0),
         *("--encoder_learning_rates", 1e-3),
         *flags(dataset="JapaneseVowels", output_dir="encoders", max_minutes=0.02, fine_tuning_steps=1, patch_length=3),
@@ -60,38 +50,12 @@ def test_encoders_in_the_same_time(run_script, tiny_bert, tmp_path):
         (["bert:{bert}", "bert:{bert}"], "expected encoders of different names"),
     ],
 )
-def test_a_comparison_refuses_what_it_cannot_compare(run_script, tiny_bert, tmp_path, encoders, message):
+def test_a_comparison_refuses_what_it_cannot_compare(run_study, tiny_bert, tmp_path, encoders, message):
     specs = [spec.format(bert=tiny_bert) for spec in encoders]
     with pytest.raises(ValueError, match=message):
-        run_script(
+        run_study(
             "compare_encoders.py",
             *("--encoders", *specs),
             *flags(dataset="JapaneseVowels", output_dir="encoders", max_steps=1),
         )
     assert not (tmp_path / "encoders").exists()
-
-
-def test_a_failing_encoder_is_diagnosed(run_script, tiny_bert, tmp_path):
-    variants = [
-        "failing setting",
-        "gates from 0.05",
-        "frozen for a third",
-        "layer-wise rates",
-        "TimeMAE's own encoder",
-    ]
-    command = [
-        *("diagnose_encoder.py", "--encoder", tiny_bert, "--variants", *variants),
-        *flags(dataset="JapaneseVowels", output_dir="diagnosis", every=2, patch_length=3),
-        *flags(decoder_num_hidden_layers=1),
-    ]
-    run_script(*command, "--max_steps", 4)
-    curves = read_results(tmp_path / "diagnosis")["metrics"]["curves"]
-    assert list(curves) == variants
-    for curve in curves.values():
-        assert [entry["step"] for entry in curve] == [0, 2, 4]
-        assert all(0 <= entry["probe_accuracy"] <= 1 and entry["spread"] > 0 for entry in curve)
-        assert {"encoder layer 0", "encoder layer 1", "decoder"} <= set(curve[-1]["gradient_norms"])
-    assert "encoder layer 0" not in curves["frozen for a third"][0]["gradient_norms"]
-    assert (tmp_path / "diagnosis" / "diagnosis.png").is_file()
-    with pytest.raises(ValueError, match="expected the settings of the diagnosis in diagnosis, got another max_steps"):
-        run_script(*command, "--max_steps", 6)

@@ -1,0 +1,330 @@
+"""
+What all studies share: finished parts that are not made again, time left, statistics over seeds, pictures, results.
+
+A study is a program `studies/NAME.py` that answers one question; see README.md beside this file for how to add one.
+"""
+
+import argparse
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import matplotlib.pyplot as plt
+import numpy as np
+import scipy.stats
+from datasets import Dataset, DatasetDict
+from matplotlib.figure import Figure
+from transformers import PreTrainedModel
+
+from data_timemae import summarise
+from feature_extraction_timemae import TimeMAEFeatureExtractor
+from training_timemae import check_same_settings, extract_features, write_results
+
+
+# --- A study and its output directory ---
+
+
+class Study:
+    """
+    A study in its output directory. The directory may hold a part of the study already, made by the same settings:
+    what is finished there is read, what is not is made.
+
+    Args:
+        name: what the study is called in its error messages; `NAME.json` keeps the settings of the first call.
+        arguments: the parsed command line; `output_dir` (a `Path`) is taken from it.
+        free: names of arguments that may differ from one call to the next on the same directory, such as `seeds`,
+            because the paths of the parts tell them apart. `output_dir` always may.
+        parts: how many parts of each kind [`Study.once`] will be asked for, for the time left. Parts of one kind share
+            a file name. A study that adds parts as it goes raises these counts.
+
+    Raises:
+        ValueError: the directory holds something else than this study with these settings; the error names the
+            settings that differ.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        arguments: argparse.Namespace,
+        free: Sequence[str] = (),
+        parts: Mapping[str, int] | None = None,
+    ):
+        self.arguments = arguments
+        self.output_dir: Path = arguments.output_dir
+        self.started = time.time()
+        self.parts = Counter(parts)
+        self._asked: set[Path] = set()
+        self._seconds: dict[str, list[float]] = {}  # by kind, of the parts that this call has made
+        check_same_settings(self.output_dir, name, self.settings(without=("output_dir", *free)))
+
+    def settings(self, without: Sequence[str] = ()) -> dict[str, Any]:
+        """Returns the command line as a dictionary, but for the arguments named in `without`."""
+        return {name: value for name, value in vars(self.arguments).items() if name not in without}
+
+    def once(self, path: Path, work: Callable[[], Any]) -> Any:
+        """
+        Makes a part of the study, unless an earlier call has.
+
+        Args:
+            path: a JSON file in the output directory. It appears whole or not at all.
+            work: makes the content of the file; must return what JSON can hold.
+
+        Returns:
+            The content of the file, as JSON gives it back: keys are strings.
+        """
+        self._make(path, lambda: write_json(path, work()))
+        return json.loads(path.read_text())
+
+    def once_with_provenance(self, directory: Path, work: Callable[[], Any], settings: dict[str, Any]) -> Any:
+        """
+        As [`Study.once`], for a part that others may want alone: its file is the `results.json` of `directory`, which
+        also holds the settings of the part, the command, the commit and the versions.
+
+        Returns:
+            The `metrics` of that file, which is what `work` returned.
+        """
+        path, started = directory / "results.json", time.time()
+        self._make(path, lambda: write_results(directory, work(), settings, started))
+        return json.loads(path.read_text())["metrics"]
+
+    def _make(self, path: Path, write: Callable[[], None]) -> None:
+        """Calls `write` where there is no file at `path`, and prints how far the study is."""
+        name = path.relative_to(self.output_dir)
+        self._asked.add(path)
+        if path.is_file():
+            return
+        started = time.time()
+        write()
+        self._seconds.setdefault(path.name, []).append(time.time() - started)
+        total = len(self._asked) + sum(self.parts_left().values())
+        print(f"[{len(self._asked)}/{total}, about {as_duration(self.seconds_left())} left] {name}", flush=True)
+
+    def parts_left(self) -> dict[str, int]:
+        """Returns how many parts of each kind the study has not yet been asked for."""
+        asked = Counter(path.name for path in self._asked)
+        return {kind: count - asked[kind] for kind, count in self.parts.items() if count > asked[kind]}
+
+    def seconds_left(self) -> float:
+        """
+        Returns the time that the parts left will take, if each takes the mean time of its kind in this call, or the
+        mean time of all parts where none of its kind was made yet.
+        """
+        overall = [seconds for times in self._seconds.values() for seconds in times] or [0.0]
+        return sum(
+            count * float(np.mean(self._seconds.get(kind, overall))) for kind, count in self.parts_left().items()
+        )
+
+    def save_picture(self, figure: Figure, name: str) -> None:
+        """Writes a picture `name` into the output directory and closes the figure."""
+        figure.savefig(self.output_dir / name, dpi=110)
+        plt.close(figure)
+
+    def finish(self, metrics: dict[str, Any], title: str | None = None, table: str | None = None) -> None:
+        """
+        Ends the study: writes results.json with the metrics and where they come from, and, with a title and a table in
+        Markdown, report.md; prints the table.
+        """
+        seeds = getattr(self.arguments, "seeds", None)
+        settings = self.settings() if seeds is None else {**self.settings(), "seed": seeds}
+        write_results(self.output_dir, metrics, settings, self.started)
+        if table is not None:
+            note = "" if seeds is None else f"Seeds {' '.join(map(str, seeds))}.\n\n"
+            (self.output_dir / "report.md").write_text(f"# {title}\n\n{note}{table}\n")
+            print(f"\n{table}")
+        print(f"\nThe results are in {self.output_dir} ({as_duration(time.time() - self.started)}).")
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes a JSON file that appears whole or not at all; makes its directory where there is none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(".part")
+    unfinished.write_text(json.dumps(content, indent=2) + "\n")
+    unfinished.replace(path)
+
+
+def as_duration(seconds: float) -> str:
+    """Returns a duration for people, in seconds, minutes or hours."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
+
+
+def make_parser(
+    description: str, dataset: bool = True, seeds: Sequence[int] | None = (0, 1, 2)
+) -> argparse.ArgumentParser:
+    """
+    Returns a parser with the arguments that studies have in common.
+
+    Args:
+        description: the docstring of the program.
+        dataset: whether it takes a `--dataset`.
+        seeds: what `--seeds` defaults to; None leaves the argument out.
+    """
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    if dataset:
+        parser.add_argument("--dataset", required=True, help="what `load_time_series` takes")
+    parser.add_argument("--output_dir", type=Path, required=True)
+    if seeds is not None:
+        parser.add_argument("--seeds", type=int, nargs="+", default=list(seeds))
+    return parser
+
+
+# --- Data and training ---
+
+
+def describe(dataset: DatasetDict) -> dict[str, int]:
+    """Returns the arguments of `TimeMAEConfig` that follow from the data."""
+    summary = summarise(dataset, progress=False)
+    return {"num_channels": summary.num_channels, "sequence_length": summary.longest}
+
+
+def features_and_labels(
+    model: PreTrainedModel, dataset: Dataset, extractor: TimeMAEFeatureExtractor
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns what `probe_scores` takes: features `(num_series, hidden_size)`, float32, and labels `(num_series,)`."""
+    return extract_features(model, dataset, extractor, progress=False), np.array(dataset["labels"][:])
+
+
+def trainer_settings(output_dir: Path, max_steps: int, seed: int, **more: Any) -> dict[str, Any]:
+    """
+    Returns arguments for `PreTrainingArguments` or `FineTuningArguments` of a run that keeps nothing but its last
+    step, has no progress bar, and logs 20 times. `more` adds to them or overrides them.
+    """
+    return {
+        "output_dir": str(output_dir),
+        "max_steps": max_steps,
+        "logging_strategy": "steps",
+        "logging_steps": max(1, max_steps // 20),
+        "eval_strategy": "no",
+        "save_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+        "seed": seed,
+        **more,
+    }
+
+
+# --- Statistics over seeds ---
+
+
+def half_width(values: Sequence[float], level: float = 0.95) -> float:
+    """
+    Returns half the width of the confidence interval of the mean by Student's t, which takes the values for
+    independent and normally distributed; NaN of fewer than two values.
+    """
+    if len(values) < 2:
+        return float("nan")
+    return float(scipy.stats.t.ppf((1 + level) / 2, len(values) - 1) * scipy.stats.sem(values))
+
+
+def over_seeds(values: Sequence[float], level: float = 0.95) -> dict[str, Any]:
+    """
+    Returns the values, one a seed, with their `mean`, sample standard deviation `std` and confidence `interval` of the
+    mean, for results.json; `std` and `interval` are None of one value.
+    """
+    mean, width = float(np.mean(values)), half_width(values, level)
+    several = len(values) > 1
+    return {
+        "values": list(values),
+        "mean": mean,
+        "std": float(np.std(values, ddof=1)) if several else None,
+        "interval": [mean - width, mean + width] if several else None,
+    }
+
+
+def paired_difference(first: Sequence[float], second: Sequence[float], level: float = 0.95) -> dict[str, Any]:
+    """
+    Returns the mean `difference` of two methods over the same seeds, its confidence `interval` (None of one seed) and
+    the `p` of a paired t-test (None of one seed, or where the difference is the same for all).
+
+    Raises:
+        ValueError: there are not as many values of the one as of the other.
+    """
+    if len(first) != len(second):
+        raise ValueError(f"expected two methods over the same seeds, got {len(first)} and {len(second)} values")
+    differences = np.subtract(first, second)
+    summary = over_seeds(differences.tolist(), level)
+    testable = len(differences) > 1 and differences.std() > 0
+    return {
+        "difference": summary["mean"],
+        "interval": summary["interval"],
+        "p": float(scipy.stats.ttest_rel(first, second).pvalue) if testable else None,
+    }
+
+
+def compare_planned(
+    scores: Mapping[str, Sequence[float]], pairs: Sequence[tuple[str, str]], level: float = 0.95
+) -> list[dict[str, Any]]:
+    """
+    Tests the comparisons that were planned before the scores were read.
+
+    Args:
+        scores: of each method one value a seed.
+        pairs: the planned comparisons, each the names of two methods; the difference is first minus second.
+
+    Returns:
+        For each pair `pair`, what [`paired_difference`] returns, and `p_holm`, its p-value corrected for the number of
+        comparisons. Intervals are each on its own, without correction.
+    """
+    tests = [{"pair": list(pair), **paired_difference(*(scores[name] for name in pair), level)} for pair in pairs]
+    corrected = holm([test["p"] for test in tests])
+    return [{**test, "p_holm": p} for test, p in zip(tests, corrected, strict=True)]
+
+
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """
+    Returns the p-values corrected by Holm's step-down method (1979): those of at most α may be rejected together, with
+    a probability of at most α that any of them is rejected wrongly. None, where no test was possible, counts as 1
+    among the comparisons and stays None.
+    """
+    values = np.array([1.0 if p is None else p for p in p_values])
+    order = values.argsort()
+    corrected = np.empty(len(values))
+    corrected[order] = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1)).clip(max=1)
+    return [None if p is None else float(value) for p, value in zip(p_values, corrected, strict=True)]
+
+
+# --- Pictures ---
+
+
+def draw_against_labels(
+    panels: Mapping[str, Mapping[str, Mapping[float, Sequence[float]]]],
+    bars: Literal["interval", "deviation"] = "interval",
+) -> Figure:
+    """
+    Draws accuracy against the number of labels, one line a method.
+
+    Args:
+        panels: for the title of each panel, the methods; for the name of each method, the parts of the labels (in 0
+            to 1); for each part, the accuracies (in 0 to 1), one a seed.
+        bars: what the bars are: the 95% confidence interval of the mean, or the sample standard deviation.
+
+    Returns:
+        The figure, for [`Study.save_picture`].
+    """
+    figure, axes = plt.subplots(
+        1, len(panels), figsize=(5 * len(panels), 4.5), sharey=True, squeeze=False, layout="constrained"
+    )
+    for axis, (title, methods) in zip(axes[0], panels.items(), strict=True):
+        for name, scores in methods.items():
+            percent = [100 * np.array(values) for values in scores.values()]
+            if bars == "interval":
+                lengths = [half_width(values) for values in percent]
+            else:
+                lengths = [values.std(ddof=1) if len(values) > 1 else np.nan for values in percent]
+            means = [values.mean() for values in percent]
+            axis.errorbar([100 * part for part in scores], means, lengths, label=name, marker="o", capsize=3)
+        parts = sorted({part for scores in methods.values() for part in scores})
+        axis.set(title=title, xscale="log", xlabel="labels of train, in %")
+        axis.set_xticks([100 * part for part in parts], [f"{100 * part:g}" for part in parts])
+        axis.minorticks_off()
+        axis.grid(alpha=0.3)
+    lowest, highest = axes[0, 0].get_ylim()
+    axes[0, 0].set_ylim(max(lowest, 0), min(highest, 101))  # intervals of few seeds reach beyond what can be
+    meaning = {"interval": "95% interval", "deviation": "standard deviation"}[bars]
+    axes[0, 0].set_ylabel(f"test accuracy, in % (bars: {meaning})")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right upper")
+    return figure
