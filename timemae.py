@@ -11,6 +11,7 @@ from transformers import (
 from transformers.pipelines import PIPELINE_REGISTRY
 
 from configuration_timemae import TimeMAEConfig
+from data_timemae import TimeSeriesDataError, channel_names, channel_statistics, load_time_series
 from feature_extraction_timemae import TimeMAEFeatureExtractor
 from modeling_timemae import (
     TimeMAEForPreTraining,
@@ -19,6 +20,20 @@ from modeling_timemae import (
     TimeMAEPreTrainedModel,
 )
 from pipeline_timemae import TimeSeriesClassificationPipeline
+from training_timemae import (
+    FineTuningArguments,
+    PreTrainingArguments,
+    PreTrainingTrainer,
+    TimeMAEDataCollator,
+    TimeMAETrainer,
+    classification_metrics,
+    extract_features,
+    fit_linear_probe,
+    make_feature_extractor,
+    regression_metrics,
+    with_fixed_masks,
+    with_pooler_output,
+)
 
 
 AutoConfig.register("timemae", TimeMAEConfig, exist_ok=True)
@@ -32,11 +47,27 @@ PIPELINE_REGISTRY.register_pipeline(
 
 
 __all__ = [
+    "FineTuningArguments",
+    "PreTrainingArguments",
+    "PreTrainingTrainer",
     "TimeMAEConfig",
+    "TimeMAEDataCollator",
     "TimeMAEFeatureExtractor",
     "TimeMAEForPreTraining",
     "TimeMAEForTimeSeriesClassification",
     "TimeMAEModel",
     "TimeMAEPreTrainedModel",
+    "TimeMAETrainer",
     "TimeSeriesClassificationPipeline",
+    "TimeSeriesDataError",
+    "channel_names",
+    "channel_statistics",
+    "classification_metrics",
+    "extract_features",
+    "fit_linear_probe",
+    "load_time_series",
+    "make_feature_extractor",
+    "regression_metrics",
+    "with_fixed_masks",
+    "with_pooler_output",
 ]
