@@ -5,7 +5,7 @@ How fast the model is: beside the original code and PatchTST, as inputs grow, an
     python scripts/benchmark.py --output_dir outputs/benchmark [--original ../TimeMAE]
 
 Writes results.json, benchmark.md (the tables, which it also prints) and benchmark.png; `--readme` puts the tables into
-a README, between two marks. `--original` is a clone of https://github.com/Mingyue-Cheng/TimeMAE.
+a Markdown page, between two marks. `--original` is a clone of https://github.com/Mingyue-Cheng/TimeMAE.
 
 Each case runs in a process of its own, on random series. The processes of one table take turns, so that a change in
 the speed of the machine falls on all of them alike; a figure is the median over the steps, with the quartiles. Memory
@@ -499,13 +499,12 @@ def rate_table(profiles: dict[str, Any]) -> str:
         [
             width,
             f"{entry['gflops']:.2f}",
-            f"{entry['ms']:.1f}",
             f"{entry['matmul_gflops_per_s']:,.0f}",
             f"{100 * entry['fraction_of_matmul_rate']:.0f}%",
         ]
         for width, entry in profiles.items()
     ]
-    header = ["pre-training step", "GFLOP", "ms", "rate of a large product, GFLOP/s", "part of it reached"]
+    header = ["pre-training step", "GFLOP", "rate of a large product, GFLOP/s", "part of it reached"]
     return markdown_table(header, rows)
 
 
@@ -565,7 +564,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output_dir")
     parser.add_argument("--original", help="path of a clone of the original code")
-    parser.add_argument("--readme", help="a README that takes the tables, between its two marks")
+    parser.add_argument("--readme", help="a Markdown page that takes the tables, between its two marks")
     parser.add_argument("--rounds", type=int, default=15, help="how often the cases of a comparison take turns")
     parser.add_argument("--no_compile", action="store_true", help="leave out torch.compile, which takes minutes")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, no compilation: to see whether it runs")
