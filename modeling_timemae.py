@@ -7,14 +7,12 @@ Shapes: `batch_size` series of `time` steps and `num_channels` variables become 
 steps, each embedded in `hidden_size` dimensions. Pre-training hides `num_masked` of them and sees `num_visible`.
 """
 
-import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torch.optim.optimizer import register_optimizer_step_post_hook
 from transformers import initialization as init
 from transformers.activations import ACT2FN
 from transformers.masking_utils import create_bidirectional_mask
@@ -30,12 +28,14 @@ from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 try:
     from .configuration_timemae import TimeMAEConfig
     from .cpu_timemae import fast_dropout, fast_softmax, sample_codewords
+    from .target_encoder_timemae import TargetEncoderMixin
     from .text_encoder_timemae import TextEncoderMixin, TimeMAETextEncoder
 except ImportError:
     if __package__:
         raise
     from configuration_timemae import TimeMAEConfig
     from cpu_timemae import fast_dropout, fast_softmax, sample_codewords
+    from target_encoder_timemae import TargetEncoderMixin
     from text_encoder_timemae import TextEncoderMixin, TimeMAETextEncoder
 
 
@@ -517,7 +517,7 @@ class TimeMAEModel(TimeMAEPreTrainedModel):
         )
 
 
-class TimeMAEForPreTraining(TimeMAEPreTrainedModel):
+class TimeMAEForPreTraining(TargetEncoderMixin, TimeMAEPreTrainedModel):
     """
     TimeMAE with its two pretext tasks: masked codeword classification (MCC) and masked representation regression
     (MRR), Section 3.5.
@@ -543,13 +543,8 @@ class TimeMAEForPreTraining(TimeMAEPreTrainedModel):
         self.decoder = TimeMAEDecoder(config)
         self.tokenizer = nn.Linear(config.hidden_size, config.codebook_size)
         self.target_encoder = make_encoder(config).requires_grad_(False).eval()
-        self._encoder_version = None
-        _MODELS.add(self)
+        self.register_target_encoder()
         self.post_init()
-
-    def __setstate__(self, state):
-        super().__setstate__(state)
-        _MODELS.add(self)  # copies and unpickled models do not pass through __init__
 
     @torch.no_grad()
     def initialize_weights(self):
@@ -557,37 +552,6 @@ class TimeMAEForPreTraining(TimeMAEPreTrainedModel):
         # The target encoder starts as a copy of the visible encoder, also where a checkpoint lacks it.
         for target, online in zip(self.target_encoder.parameters(), self.timemae.encoder.parameters(), strict=True):
             init.copy_(target, online)
-
-    def train(self, mode: bool = True):
-        super().train(mode)
-        self.target_encoder.eval()  # targets without dropout
-        return self
-
-    @torch.no_grad()
-    def update_target_encoder(self) -> None:
-        """Moves the target encoder towards the visible encoder: ξ ← τ ξ + (1 - τ) θ (Section 3.5.2)."""
-        targets = list(self.target_encoder.parameters())
-        if targets[0].dtype in (torch.float16, torch.bfloat16):
-            logger.warning_once(
-                f"The target encoder is kept in {targets[0].dtype}, which rounds most of its small steps away. Train "
-                "with float32 weights under autocast (`bf16=True` in Trainer) instead."
-            )
-        online = [parameter.to(targets[0].dtype) for parameter in self.timemae.encoder.parameters()]
-        torch._foreach_lerp_(targets, online, 1.0 - self.config.momentum)
-        self._encoder_version = self._current_encoder_version()
-
-    def _current_encoder_version(self) -> int:
-        return sum(parameter._version for parameter in self.timemae.encoder.parameters())
-
-    def _warn_if_target_stands_still(self) -> None:
-        version = self._current_encoder_version()
-        if self._encoder_version is not None and version != self._encoder_version:
-            logger.warning_once(
-                "The visible encoder has changed since the last training step, but its target encoder was not "
-                "updated: masked representation regression trains against a target that does not move. Call "
-                "`update_target_encoder()` after each step of your optimizer."
-            )
-        self._encoder_version = version
 
     @merge_with_config_defaults
     @capture_outputs(tie_last_hidden_states=False)
@@ -619,7 +583,7 @@ class TimeMAEForPreTraining(TimeMAEPreTrainedModel):
                 their patches can be masked.
         """
         if self.training and not torch.compiler.is_compiling():
-            self._warn_if_target_stands_still()
+            self.check_target_encoder()
 
         # Patches, and which of them are hidden (Sections 3.3.1 and 3.3.2)
         patch_embeddings, hidden_states, patch_mask = self.timemae.embeddings(past_values, past_observed_mask)
@@ -869,19 +833,6 @@ class TimeMAEForTimeSeriesClassification(TimeMAEPreTrainedModel):
                 f"expected labels from 0 to {self.num_labels - 1}, got {labels.min().item()} to {labels.max().item()}"
             )
 
-
-# The models whose target encoders follow when an optimizer has stepped on their visible encoders.
-_MODELS: "weakref.WeakSet[TimeMAEForPreTraining]" = weakref.WeakSet()
-
-
-def _update_target_encoders(optimizer: torch.optim.Optimizer, args: tuple, kwargs: dict) -> None:
-    for model in list(_MODELS):
-        first = next((parameter for parameter in model.timemae.encoder.parameters() if parameter.requires_grad), None)
-        if any(parameter is first for group in optimizer.param_groups for parameter in group["params"]):
-            model.update_target_encoder()
-
-
-register_optimizer_step_post_hook(_update_target_encoders)
 
 TimeMAEModel.register_for_auto_class("AutoModel")
 TimeMAEForPreTraining.register_for_auto_class("AutoModelForPreTraining")

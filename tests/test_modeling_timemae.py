@@ -11,8 +11,6 @@ from transformers import (
     AutoModel,
     AutoModelForPreTraining,
     AutoModelForSequenceClassification,
-    Trainer,
-    TrainingArguments,
 )
 
 import modeling_timemae
@@ -264,117 +262,6 @@ def test_codebook_perplexity():
     assert_close(perplexity(torch.full((4, 3), 7), 12), torch.tensor(1.0))
     assert_close(perplexity(torch.arange(12).repeat(5), 12), torch.tensor(12.0))
     assert_close(perplexity(torch.tensor([0, 1, -100, -100]), 12), torch.tensor(2.0))
-
-
-# --- The target encoder ---
-
-
-def encoder_pairs(model):
-    return list(zip(model.target_encoder.parameters(), model.timemae.encoder.parameters(), strict=True))
-
-
-def test_target_encoder_starts_as_a_copy_and_takes_no_gradient(tiny_config):
-    model = TimeMAEForPreTraining(tiny_config)
-    for target, online in encoder_pairs(model):
-        assert target.equal(online) and target is not online
-        assert not target.requires_grad
-
-
-def test_a_checkpoint_without_target_encoder_gets_a_copy(tiny_config, tmp_path):
-    TimeMAEForTimeSeriesClassification(tiny_config).save_pretrained(tmp_path)
-    model = TimeMAEForPreTraining.from_pretrained(tmp_path)
-    assert all(target.equal(online) for target, online in encoder_pairs(model))
-
-
-def test_target_encoder_follows_each_optimizer_step(tiny_config):
-    model = TimeMAEForPreTraining(tiny_config).train()
-    model = copy.deepcopy(model)
-    other = TimeMAEForPreTraining(tiny_config).train()
-    untouched = copy.deepcopy(other.state_dict())
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    expected = [target.clone() for target, _ in encoder_pairs(model)]
-    for step in range(6):
-        (model(torch.randn(4, 40, 3)).loss / 2).backward()
-        if step % 2:  # two forward passes a step
-            optimizer.step()
-            optimizer.zero_grad()
-            online = [parameter for _, parameter in encoder_pairs(model)]
-            expected = [0.99 * before + 0.01 * now for before, now in zip(expected, online, strict=True)]
-        for (target, _), value in zip(encoder_pairs(model), expected, strict=True):
-            assert_close(target, value, 1e-6)
-    assert any(not target.equal(online) for target, online in encoder_pairs(model))
-    assert all(weight.equal(untouched[name]) for name, weight in other.state_dict().items())
-
-
-def test_target_encoder_follows_in_a_plain_trainer_and_is_saved(tiny_config, tmp_path):
-    rows = [{"past_values": torch.randn(40, 3)} for _ in range(16)]
-    snapshots = []
-
-    class Recorder(modeling_timemae.TimeMAEForPreTraining):
-        def update_target_encoder(self):
-            super().update_target_encoder()
-            snapshots.append([parameter.detach().clone() for parameter in self.timemae.encoder.parameters()])
-
-    model = Recorder(tiny_config)
-    expected = [target.clone() for target, _ in encoder_pairs(model)]
-    arguments = TrainingArguments(
-        tmp_path, per_device_train_batch_size=2, gradient_accumulation_steps=4, num_train_epochs=1, report_to=[]
-    )
-    trainer = Trainer(model, arguments, train_dataset=rows)
-    trainer.train()
-    trainer.save_model()
-    assert len(snapshots) == trainer.state.global_step == 2
-    for online in snapshots:
-        expected = [0.99 * before + 0.01 * now for before, now in zip(expected, online, strict=True)]
-    loaded = TimeMAEForPreTraining.from_pretrained(tmp_path)
-    for (target, _), (saved, _), value in zip(encoder_pairs(model), encoder_pairs(loaded), expected, strict=True):
-        assert_close(target, value, 1e-6)
-        assert saved.equal(target)
-
-
-def test_warns_if_the_target_encoder_stands_still(tiny_config, caplog):
-    model = TimeMAEForPreTraining(tiny_config).train()
-    modeling_timemae.logger.warning_once.cache_clear()
-    modeling_timemae.logger.parent.propagate = True
-    with caplog.at_level(logging.WARNING):
-        for _ in range(2):
-            model(torch.randn(4, 40, 3)).loss.backward()
-            with torch.no_grad():
-                for parameter in model.timemae.parameters():
-                    parameter -= 0.1 * parameter.grad
-    assert "target that does not move" in caplog.text
-
-
-def test_does_not_warn_if_an_encoder_is_frozen_and_thawed(tiny_config, caplog):
-    model = TimeMAEForPreTraining(tiny_config).train()
-    optimizer = torch.optim.AdamW(model.parameters())
-    modeling_timemae.logger.warning_once.cache_clear()
-    modeling_timemae.logger.parent.propagate = True
-    with caplog.at_level(logging.WARNING):
-        for frozen in (False, True, True, False, False):
-            model.timemae.encoder.requires_grad_(not frozen)
-            model(torch.randn(4, 40, 3)).loss.backward()
-            optimizer.step()
-            optimizer.zero_grad()
-    assert "does not move" not in caplog.text
-
-
-def test_warns_if_the_target_encoder_is_too_coarse_to_follow(tiny_config, caplog):
-    model = TimeMAEForPreTraining(tiny_config).to(torch.bfloat16)
-    modeling_timemae.logger.warning_once.cache_clear()
-    modeling_timemae.logger.parent.propagate = True
-    with caplog.at_level(logging.WARNING):
-        model.update_target_encoder()
-    assert "kept in torch.bfloat16" in caplog.text
-
-
-def test_targets_have_no_dropout(tiny_config):
-    tiny_config.hidden_dropout_prob = 0.5
-    model = TimeMAEForPreTraining(tiny_config).train()
-    past_values, noise = torch.randn(4, 40, 3), torch.rand(4, 5)
-    first, second = (model(past_values, masking_noise=noise) for _ in range(2))
-    assert first.target_hidden.equal(second.target_hidden)
-    assert not first.predicted_hidden.equal(second.predicted_hidden)
 
 
 # --- What the library expects of a model ---

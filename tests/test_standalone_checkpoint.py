@@ -40,6 +40,7 @@ CODE = {
     "feature_extraction_timemae.py",
     "modeling_timemae.py",
     "pipeline_timemae.py",
+    "target_encoder_timemae.py",
     "text_encoder_timemae.py",
 }
 
