@@ -8,13 +8,13 @@ optimizer that wraps another (Lookahead, SAM, ZeroRedundancyOptimizer) has then 
 Optimizers that torch does not know pass this hook by; what they would leave standing still is found by comparison.
 """
 
-import threading
+import inspect
 import weakref
 from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
-from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
+from torch.optim.optimizer import register_optimizer_step_post_hook
 from transformers.utils import logging
 
 
@@ -24,9 +24,10 @@ if TYPE_CHECKING:  # leads to all code of a checkpoint, see configuration_timema
 
 logger = logging.get_logger(__name__)
 
-# The models whose target encoders follow, and, for each thread, the optimizers whose steps are under way.
+# The models whose target encoders follow.
 _MODELS: "weakref.WeakSet[TargetEncoderMixin]" = weakref.WeakSet()
-_UNDER_WAY = threading.local()
+# The code that torch puts around the step of every optimizer, and that calls the hooks.
+_AROUND_EACH_STEP = torch.optim.Optimizer.profile_hook_step(lambda optimizer: None).__code__
 
 
 class TargetEncoderMixin(nn.Module):
@@ -120,32 +121,18 @@ def some_values(parameters) -> torch.Tensor:
     return torch.cat(values) if values else torch.empty(0)
 
 
-def _optimizers_under_way() -> list["weakref.ref[torch.optim.Optimizer]"]:
-    """Returns those of this thread, the outermost first."""
-    if not hasattr(_UNDER_WAY, "optimizers"):
-        _UNDER_WAY.optimizers = []
-    return _UNDER_WAY.optimizers
+def _is_within_another_step() -> bool:
+    """Returns whether the optimizer step that has just ended is a part of another, by the frames of this thread."""
+    steps, frame = 0, inspect.currentframe()
+    while frame is not None:
+        steps += frame.f_code is _AROUND_EACH_STEP
+        frame = frame.f_back
+    return steps > 1
 
 
-def _leave(optimizer: torch.optim.Optimizer) -> None:
-    """Takes an optimizer off the list, with what came after it: that an error has ended, or its own last step."""
-    under_way = _optimizers_under_way()
-    for index, reference in enumerate(under_way):
-        if reference() is optimizer:
-            del under_way[index:]
-            return
-
-
-def _enter_step(optimizer: torch.optim.Optimizer, args: tuple, kwargs: dict) -> None:
-    _leave(optimizer)
-    under_way = _optimizers_under_way()
-    under_way[:] = [reference for reference in under_way if reference() is not None]
-    under_way.append(weakref.ref(optimizer))
-
-
-def _leave_step(optimizer: torch.optim.Optimizer, args: tuple, kwargs: dict) -> None:
-    _leave(optimizer)
-    if _optimizers_under_way():
+def _follow(optimizer: torch.optim.Optimizer, args: tuple, kwargs: dict) -> None:
+    """Updates the target encoders of the models whose visible encoders `optimizer` has stepped on."""
+    if _is_within_another_step():
         return
     # A fused optimizer leaves out the step itself when GradScaler has found a gradient that is not finite.
     found_inf = getattr(optimizer, "found_inf", None)
@@ -159,8 +146,7 @@ def _leave_step(optimizer: torch.optim.Optimizer, args: tuple, kwargs: dict) -> 
             model.update_target_encoder()
 
 
-register_optimizer_step_pre_hook(_enter_step)
-register_optimizer_step_post_hook(_leave_step)
+register_optimizer_step_post_hook(_follow)
 
 
 __all__ = ["TargetEncoderMixin", "some_values"]
