@@ -207,7 +207,7 @@ class TimeMAEConfig(PreTrainedConfig):
         for name, default in (("hidden_size", 64), ("num_hidden_layers", 8), ("num_attention_heads", 4)):
             if getattr(self, name) is None:
                 setattr(self, name, getattr(self.encoder_config, name, default))
-        if self.intermediate_size is None:
+        if self.intermediate_size is None and self.hidden_size is not None:
             self.intermediate_size = 4 * self.hidden_size
         if self.encoder_input_scale is None and self.encoder_config is not None:
             std = getattr(self.encoder_config, "initializer_range", 0.02)
@@ -281,7 +281,7 @@ class TimeMAEConfig(PreTrainedConfig):
             raise ValueError(f"expected `hidden_act` to be one of {sorted(ACT2FN)}, got {self.hidden_act!r}")
         if self.encoder_config is not None:
             self._validate_encoder(self.encoder_config)
-        if self.hidden_size % self.num_attention_heads:
+        if self.hidden_size % self.num_attention_heads:  # type: ignore[operator]  # __post_init__ has set both
             raise ValueError(
                 "expected `hidden_size` to be divisible by `num_attention_heads`, "
                 f"got {self.hidden_size} and {self.num_attention_heads}"

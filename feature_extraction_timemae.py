@@ -2,18 +2,19 @@
 """From raw series to what the model takes: checks, normalisation, padding."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 import numpy as np
 from transformers.feature_extraction_utils import BatchFeature, FeatureExtractionMixin
 from transformers.utils import TensorType
 
 
-if TYPE_CHECKING:  # leads to all code of a checkpoint, see there
+if TYPE_CHECKING:  # leads to all code of a checkpoint, see configuration_timemae.py
     from .configuration_timemae import TimeMAEConfig  # noqa: F401
 
 
-NORMALIZATIONS = ("none", "channel", "series")
+Normalization = Literal["none", "channel", "series"]
+NORMALIZATIONS = get_args(Normalization)
 
 
 class Malformed(NamedTuple):
@@ -104,7 +105,7 @@ class TimeMAEFeatureExtractor(FeatureExtractionMixin):
             raise ValueError(f"expected normalization to be one of {NORMALIZATIONS}, got {normalization!r}")
         if normalization == "channel":
             for name, statistic in (("mean", mean), ("std", std)):
-                if np.shape(statistic) != (num_channels,) or not np.isfinite(statistic).all():
+                if statistic is None or np.shape(statistic) != (num_channels,) or not np.isfinite(statistic).all():
                     raise ValueError(
                         f"expected {num_channels} finite numbers as {name} for the normalization by channel, "
                         f"got {statistic}"

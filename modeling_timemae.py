@@ -111,7 +111,7 @@ class TimeMAEEmbeddings(nn.Module):
         self.patch_embeddings = TimeMAEPatchEmbedding(
             config.num_channels, config.hidden_size, kernel_size=config.patch_length, stride=config.patch_length
         )
-        self.position_embeddings = None
+        self.register_parameter("position_embeddings", None)
         if config.encoder_config is None:
             self.position_embeddings = nn.Parameter(torch.empty(config.num_patches, config.hidden_size))
 
@@ -349,7 +349,7 @@ class TimeMAEDecoder(nn.Module):
         self.config = config
         self.layers = nn.ModuleList([TimeMAELayer(config) for _ in range(config.decoder_num_hidden_layers)])
         # With TimeMAE's own encoder both read the table of its embeddings.
-        self.position_embeddings = None
+        self.register_parameter("position_embeddings", None)
         if config.encoder_config is not None:
             self.position_embeddings = nn.Parameter(torch.empty(config.num_patches, config.hidden_size))
 

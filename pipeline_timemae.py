@@ -12,7 +12,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.pipelines import Pipeline
 
 
-if TYPE_CHECKING:  # leads to all code of a checkpoint, see there
+if TYPE_CHECKING:  # leads to all code of a checkpoint, see configuration_timemae.py
     from .configuration_timemae import TimeMAEConfig  # noqa: F401
 
 
@@ -85,7 +85,8 @@ class TimeSeriesClassificationPipeline(Pipeline):
             return super().__call__(list(enumerate(inputs)), **kwargs)
         return super().__call__((0, inputs), **kwargs)
 
-    def _is_batched(self, inputs: np.ndarray | Sequence | Mapping) -> bool:
+    def _is_batched(self, inputs: Any) -> bool:
+        """Returns whether the inputs are several series, or rows; raises ValueError if they are neither."""
         if isinstance(inputs, Mapping):
             return False
         if isinstance(inputs, str) or not hasattr(inputs, "__len__"):

@@ -34,6 +34,8 @@ class TextEncoderMixin:
         config: TimeMAEConfig
         base_model: "PreTrainedModel"
 
+        def __init__(self, config: TimeMAEConfig): ...
+
     @classmethod
     def from_encoder_pretrained(
         cls,

@@ -133,7 +133,7 @@ def load_time_series(
         ValueError: an option is out of range.
     """
     _check_options(test_size, validation_size, train_fraction, layout, time_column, window_label)
-    stride = _check_windows(window, stride)
+    _check_windows(window, stride)
     options = Options(
         config=config,
         data_dir=data_dir,
@@ -152,7 +152,7 @@ def load_time_series(
     splits, place = _read(source, options)
     if window is not None:
         for name, dataset in splits.items():
-            splits[name] = cut_windows(dataset, window, stride, window_label, f"{place}, {name}")
+            splits[name] = cut_windows(dataset, window, stride or window, window_label, f"{place}, {name}")
     check_classes(splits, place)
     if test_size and "test" not in splits:
         splits["train"], splits["test"] = hold_out(splits["train"], test_size, seed, f"{place}: test")
@@ -201,11 +201,7 @@ def _check_options(
         raise ValueError(f"expected window_label 'majority' or 'last', got {window_label!r}")
 
 
-def _check_windows(window: int | None, stride: int | None) -> int | None:
-    """Returns the stride, which is the window where none is given."""
-    stride = window if stride is None else stride
-    if window is None and stride is None:
-        return None
-    if window is None or min(window, stride) < 1:
-        raise ValueError(f"expected a window and a stride of at least 1, got {window} and {stride}")
-    return stride
+def _check_windows(window: int | None, stride: int | None) -> None:
+    for size in (window, stride):
+        if size is not None and (window is None or size < 1):
+            raise ValueError(f"expected a window and a stride of at least 1, got {window} and {stride}")

@@ -62,10 +62,9 @@ def encode_arrays(
         raise TimeSeriesDataError(f"{place}: expected {num_channels} channel_names, got {channels}")
     if class_names is not None:
         feature = ClassLabel(names=class_names)
-    elif splits["train"].labels is not None:
-        feature = label_feature([arrays.labels.ravel() for arrays in splits.values()])
     else:
-        feature = None
+        labels = [arrays.labels.ravel() for arrays in splits.values() if arrays.labels is not None]
+        feature = label_feature(labels) if labels else None
     result = {}
     for name, arrays in splits.items():
         columns, features = _encode_split(arrays, num_channels, feature, labels_per_step)

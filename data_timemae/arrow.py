@@ -147,14 +147,14 @@ def encode_labels(labels: pa.Array, feature: ClassLabel | Value, place: str, fir
 
     missing = pc.is_null(flat, nan_is_null=True).to_numpy(zero_copy_only=False)
     if missing.any():
-        raise TimeSeriesDataError(f"{locate(np.argmax(missing))} has no label")
+        raise TimeSeriesDataError(f"{locate(int(np.argmax(missing)))} has no label")
     if isinstance(feature, ClassLabel):
         codes = _class_indices(flat, feature.names, locate)
     else:
         codes = flat.cast(feature.pa_type)
         finite = np.isfinite(codes)
         if not finite.all():
-            index = np.argmin(finite)
+            index = int(np.argmin(finite))
             raise TimeSeriesDataError(f"{locate(index)}: expected a finite target, got {flat[index]}")
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), codes) if per_step else codes
 

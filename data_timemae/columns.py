@@ -109,7 +109,8 @@ def find_series(table: Dataset, mapping: ColumnMapping) -> np.ndarray:
     if "id" not in mapping.roles:
         return np.array([0, len(table)])
     column = mapping.roles["id"]
-    first_rows, row, previous = {}, 0, None
+    first_rows: dict[object, int] = {}
+    row, previous = 0, None
     for batch in table.select_columns([column]).iter(ROWS_AT_A_TIME):
         runs = pc.run_end_encode(batch[column].combine_chunks())
         starts = [0, *runs.run_ends.to_pylist()[:-1]]

@@ -118,10 +118,14 @@ def read_directory(folder: Path, options: Options) -> dict[str, Dataset]:
 
 def _find_split_files(folder: Path, suffix: str) -> dict[str, list[Path]]:
     """Returns the files of each split, by their names; files that are named after no split are train."""
-    files = {}
+    files: dict[str, list[Path]] = {}
+    unnamed = []
     for path in sorted(folder.rglob(f"*{suffix}")):
-        files.setdefault(_find_split_name(path.stem), []).append(path)
-    unnamed = files.pop(None, [])
+        split = _find_split_name(path.stem)
+        if split is None:
+            unnamed.append(path)
+        else:
+            files.setdefault(split, []).append(path)
     if not files and unnamed:
         return {"train": unnamed}
     if suffix not in TABLE_BUILDERS:  # beside X_TRAIN.ts the archives put variants of the set: X_eq_TRAIN.ts

@@ -1,6 +1,7 @@
 # Copyright 2026 The TimeMAE for Hugging Face authors. Licensed under the Apache License, Version 2.0.
 """The splits train, validation and test: held-out parts by class and group, and fractions of train."""
 
+import math
 from functools import partial
 
 import numpy as np
@@ -45,7 +46,7 @@ def _read_classes(dataset: Dataset, place: str) -> np.ndarray | None:
 def _read_groups(dataset: Dataset) -> np.ndarray:
     """Returns the groups, numbered as they first occur, `(num_rows,)`."""
     groups = np.empty(len(dataset), np.int32)
-    numbers = {}
+    numbers: dict[object, int] = {}
     for start, column in read_column(dataset, "group"):
         encoded = pc.dictionary_encode(column, null_encoding="encode")
         found = [numbers.setdefault(group, len(numbers)) for group in encoded.dictionary.to_pylist()]
@@ -62,7 +63,7 @@ def check_classes(splits: dict[str, Dataset], place: str) -> None:
     known = _read_classes(splits["train"], f"{place}, train")
     for name, dataset in splits.items():
         classes = _read_classes(dataset, f"{place}, {name}")
-        if classes is None:
+        if classes is None or known is None:
             continue
         unknown = np.setdiff1d(classes, known)
         if len(unknown) > 0:
@@ -187,14 +188,9 @@ def _thin_out(classes: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.n
         end = start + MAX_INDEXED
         pairs = classes[start:end].astype(int) * num_groups + groups[start:end]
         counts += np.bincount(pairs, minlength=num_pairs)
-    factor = _divide_up(len(groups), MAX_INDEXED)
-    kept_pairs = np.repeat(np.arange(num_pairs), _divide_up(counts, factor))
+    factor = math.ceil(len(groups) / MAX_INDEXED)
+    kept_pairs = np.repeat(np.arange(num_pairs), np.ceil(counts / factor).astype(int))
     return kept_pairs // num_groups, kept_pairs % num_groups
-
-
-def _divide_up(number: int | np.ndarray, divisor: int) -> int | np.ndarray:
-    """Returns the quotient, rounded up."""
-    return -(-number // divisor)
 
 
 def _take_rows(dataset: Dataset, is_taken: np.ndarray) -> Dataset:

@@ -144,18 +144,16 @@ def summarise(
     is_stream = isinstance(dataset["train"], IterableDataset)  # whose length is not known
     num_series = None if is_stream else sum(len(split) for split in dataset.values())
     moments = _ChannelMoments(_count_channels(dataset["train"]))
-    lengths = {}
+    lengths: dict[str, Lengths] = {}
     with tqdm(total=num_series, desc="Reading the data", unit=" series", disable=not progress) as bar:
         for name, split in dataset.items():
-            found = None
             row = 0
             for series in _read_series(split, batch_size):
                 if name == "train":
                     moments.update(series)
-                found = _merge_lengths(found, series, row)
+                lengths[name] = _merge_lengths(lengths.get(name), series, row)
                 row += len(series)
                 bar.update(len(series))
-            lengths[name] = found
     return DataSummary(_count_channels(dataset["train"]), lengths, moments.result())
 
 

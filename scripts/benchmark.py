@@ -92,25 +92,25 @@ def step_of_original(case: Case, values: torch.Tensor, labels: torch.Tensor) -> 
     if case["task"] == "features":
         model.eval()
 
-        def step():
+        def extract():
             with torch.no_grad():
                 model(values).cpu().numpy().tolist()
 
-        return step
+        return extract
 
     if case["task"] == "fine-tuning":
         model.linear_proba = False
         criterion = CE(model)
         optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
 
-        def step():
+        def fine_tune():
             optimizer.zero_grad()
             loss = criterion.compute((values, labels))
             loss.item()
             loss.backward()
             optimizer.step()
 
-        return step
+        return fine_tune
 
     model.copy_weight()
     align, reconstruct = Align(), Reconstruct()
@@ -220,7 +220,8 @@ def reset_peak_memory() -> int:
 
 
 def _status(name: str) -> int:
-    return 1024 * int(re.search(rf"{name}:\s+(\d+)", Path("/proc/self/status").read_text())[1])
+    (kilobytes,) = re.findall(rf"^{name}:\s+(\d+)", Path("/proc/self/status").read_text(), flags=re.MULTILINE)
+    return 1024 * int(kilobytes)
 
 
 def synchronize() -> None:
@@ -335,7 +336,7 @@ def take_turns(cases: dict[str, Case], rounds: int) -> dict[str, dict[str, Any]]
     """Times the cases in alternation, two steps at a time; `speedup` is over the first of them."""
     with contextlib.ExitStack() as stack:
         workers = {name: stack.enter_context(Worker(**case)) for name, case in cases.items()}
-        seconds = {name: [] for name in cases}
+        seconds: dict[str, list[float]] = {name: [] for name in cases}
         for _ in range(rounds):
             for name, worker in workers.items():
                 seconds[name] += [worker.ask("seconds"), worker.ask("seconds")]

@@ -73,7 +73,8 @@ def infer_config(state_dict: dict[str, torch.Tensor], **settings) -> TimeMAEConf
     """Reads the sizes off a renamed state dict; `codeword_gradient` and `mask_scope` are those of the original."""
 
     def num_layers(prefix: str) -> int:
-        return len({re.match(prefix + r"(\d+)", name)[1] for name in state_dict if re.match(prefix, name)})
+        found = (re.match(prefix + r"(\d+)", name) for name in state_dict)
+        return len({match[1] for match in found if match})
 
     hidden_size, num_channels, patch_length = state_dict["timemae.embeddings.patch_embeddings.weight"].shape
     return TimeMAEConfig(

@@ -12,6 +12,7 @@ results.json; --push_to_hub uploads it. --help lists all arguments.
 
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
 from training_timemae.arguments import DataArguments, FineTuningArguments, ModelArguments, parse_arguments
 
@@ -62,7 +63,7 @@ def main() -> None:
     is_classification = isinstance(labels, ClassLabel)
     if is_classification:
         names = dict(enumerate(labels.names))
-        task = {
+        task: dict[str, Any] = {
             "id2label": names,
             "label2id": {name: index for index, name in names.items()},
             "problem_type": "single_label_classification",

@@ -76,7 +76,7 @@ def main() -> None:
     labels = {name: split["labels"][:] for name, split in splits.items()}
     probe = fit_linear_probe(features["train"], labels["train"])
     majority = DummyClassifier(strategy="most_frequent").fit(features["train"], labels["train"])
-    metrics = {}
+    metrics: dict[str, float] = {}
     for name in splits:
         for kind, classifier in (("", probe), ("majority_", majority)):
             scores = ClassificationMetrics().compute(

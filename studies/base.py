@@ -210,7 +210,7 @@ def trainer_settings(output_dir: Path, max_steps: int, seed: int, **more: Any) -
 # --- Statistics over seeds ---
 
 
-def half_width(values: Sequence[float], level: float = 0.95) -> float:
+def half_width(values: Sequence[float] | np.ndarray, level: float = 0.95) -> float:
     """
     Returns half the width of the confidence interval of the mean by Student's t, which takes the values for
     independent and normally distributed; NaN of fewer than two values.
@@ -269,7 +269,9 @@ def compare_planned(
         For each pair `pair`, what [`paired_difference`] returns, and `p_holm`, its p-value corrected for the number of
         comparisons. Intervals are each on its own, without correction.
     """
-    tests = [{"pair": list(pair), **paired_difference(*(scores[name] for name in pair), level)} for pair in pairs]
+    tests = [
+        {"pair": [first, second], **paired_difference(scores[first], scores[second], level)} for first, second in pairs
+    ]
     corrected = holm([test["p"] for test in tests])
     return [{**test, "p_holm": p} for test, p in zip(tests, corrected, strict=True)]
 

@@ -180,7 +180,7 @@ class Comparison:
             train_dataset=dataset["train"],
             data_collator=TimeMAEDataCollator(extractor),
         )
-        times = []
+        times: list[float] = []
         trainer.add_callback(StepTimes(times))
         trainer.train()
         duration = statistics.median(later - earlier for earlier, later in itertools.pairwise(times[5:]))
@@ -193,7 +193,7 @@ class Comparison:
             rate: self.pretrain(encoder, seed, rate)["validation_accuracy"]
             for rate in self.arguments.encoder_learning_rates
         }
-        return max(accuracies, key=accuracies.get)
+        return max(accuracies, key=lambda rate: accuracies[rate])
 
     def untouched(self, encoder: Encoder, seed: int) -> dict[str, float]:
         """FineLast of the encoder before it has seen a series: test accuracy for each part of the labels."""

@@ -36,7 +36,7 @@ from training_timemae import (
 )
 
 
-FAILURE = {
+FAILURE: dict[str, Any] = {
     "init": "pretrained",
     "layers": None,
     "positions": "both",

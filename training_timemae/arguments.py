@@ -6,14 +6,14 @@ import logging
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from transformers import HfArgumentParser, TrainingArguments
 from transformers.hf_argparser import ArgumentDefaultsHelpFormatter
 
 from configuration_timemae import TimeMAEConfig
-from feature_extraction_timemae import NORMALIZATIONS
+from feature_extraction_timemae import Normalization
 
 
 logger = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ class DataArguments:
     validation_size: float = field(default=0.2, metadata={"help": "Part of train held out for validation."})
     train_fraction: float | None = field(default=None, metadata={"help": "Keep this part of train, stratified."})
     split_seed: int = field(default=42, metadata={"help": "Seed of the splits and of the fraction."})
-    normalization: Literal[NORMALIZATIONS] | None = field(
+    normalization: Normalization | None = field(
         default=None,
         metadata={
             "help": "Of the values; by default that of the saved model, else by channel with statistics of train."
@@ -103,7 +103,7 @@ def _model_arguments() -> type:
     fields = []
     for config_field in dataclasses.fields(TimeMAEConfig):
         if config_field.name in declared and config_field.name != "encoder_config":
-            kind = config_field.type
+            kind: Any = config_field.type
             if float in getattr(kind, "__args__", ()):
                 kind = float
             elif int in getattr(kind, "__args__", ()):

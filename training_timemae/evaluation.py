@@ -26,7 +26,9 @@ from modeling_timemae import (
 from .collator import TimeMAEDataCollator
 
 
-Represented = tuple[np.ndarray, Sequence[int]]  # features `(n, hidden_size)` of n series, and their classes
+Represented = tuple[
+    np.ndarray, Sequence[int] | np.ndarray
+]  # features `(n, hidden_size)` of n series, and their classes
 
 
 class CodewordMetrics:
@@ -225,7 +227,7 @@ class TimeMAEHead(nn.Module):
         )
 
 
-def fit_linear_probe(features: np.ndarray, labels: np.ndarray) -> Pipeline:
+def fit_linear_probe(features: np.ndarray, labels: Sequence[int] | np.ndarray) -> Pipeline:
     """
     Fits FineLast as the original code does: logistic regression on standardised features.
 
@@ -250,5 +252,5 @@ def probe_scores(train: Represented, other: Represented) -> dict[str, float]:
     Returns:
         `accuracy` and `macro_f1` on `other`.
     """
-    features, labels = other
-    return ClassificationMetrics().compute(predictions=fit_linear_probe(*train).predict(features), references=labels)
+    probe = fit_linear_probe(train[0], train[1])
+    return ClassificationMetrics().compute(predictions=probe.predict(other[0]), references=other[1])

@@ -161,7 +161,7 @@ def make_model_card(
     training = {
         "data": dataset or "not named",
         "licence of the data": data_license or getattr(data_info, "license", None) or "not given",
-        "started from": Path(finetuned_from).name if is_local else finetuned_from or "scratch",
+        "started from": Path(finetuned_from).name if finetuned_from and is_local else finetuned_from or "scratch",
         **_settings(trainer),
     }
     rows = [(split, name, f"{value:.4g}") for split, name, value in scores]

@@ -112,13 +112,13 @@ def plot_representations(features: dict[str, np.ndarray], labels: Sequence[int],
     Returns:
         the figure.
     """
-    labels = np.asarray(labels)
+    classes = np.asarray(labels)
     figure, axes = plt.subplots(1, len(features), figsize=(11, 5), layout="constrained", squeeze=False)
     colors = plt.get_cmap("tab10" if len(names) <= 10 else "tab20")
     for axis, (title, values) in zip(axes[0], features.items(), strict=True):
         points = TSNE(perplexity=min(30, len(values) / 4), random_state=0).fit_transform(values)
         for label, name in enumerate(names):
-            axis.scatter(*points[labels == label].T, s=14, color=colors(label % colors.N), label=name)
+            axis.scatter(*points[classes == label].T, s=14, color=colors(label % colors.N), label=name)
         axis.set(title=title, xticks=[], yticks=[])
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right upper", title="class")
     return figure

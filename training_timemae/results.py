@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from transformers.trainer_utils import get_last_checkpoint
 
 
@@ -137,7 +138,7 @@ def markdown_table(header: Sequence[str], rows: Iterable[Iterable[Any]]) -> str:
     return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
-def mean_and_deviation(values: Sequence[float], digits: int = 1) -> str:
+def mean_and_deviation(values: Sequence[float] | np.ndarray, digits: int = 1) -> str:
     """
     Returns the mean of `values` and, if there are several, their sample standard deviation, as "97.4 ± 0.3".
 

@@ -4,7 +4,7 @@
 import copy
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import datasets
 
@@ -20,7 +20,7 @@ from .trainers import TimeMAETrainer
 
 logger = logging.getLogger(__name__)
 
-Splits = datasets.DatasetDict | datasets.IterableDatasetDict
+Splits: TypeAlias = datasets.DatasetDict | datasets.IterableDatasetDict
 
 
 def load_data(arguments: DataArguments, needs_labels: bool = False) -> Splits:
@@ -225,7 +225,7 @@ def publish(
         finetuned_from: the model or encoder that the run started from, or None.
     """
     dataset = data_arguments.dataset
-    facts = {
+    facts: dict[str, Any] = {
         "dataset": Path(dataset).stem if Path(dataset).exists() else dataset,
         "data_license": data_arguments.data_license,
         "metrics": metrics,

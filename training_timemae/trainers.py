@@ -67,18 +67,15 @@ class TimeMAETrainer(Trainer):
             return sampler
         return ShuffledRows(len(sampler), self.args.seed if self.args.data_seed is None else self.args.data_seed)
 
-    def create_model_card(self, *args, data_license: str | None = None, metrics: dict | None = None, **kwargs):
+    def create_model_card(self, *args, **kwargs):
         """
         Writes README.md in the output directory.
 
         Args:
-            data_license: the licence of the data; defaults to what the info of the data set says.
-            metrics: names that begin with `eval_` (validation) or `test_`, with values; defaults to the last
-                evaluation.
-            *args, **kwargs: those of `Trainer.create_model_card`.
+            *args, **kwargs: those of [`make_model_card`], which takes those of `Trainer.create_model_card` and more.
         """
         if self.is_world_process_zero():
-            card = make_model_card(self, *args, data_license=data_license, metrics=metrics, **kwargs)
+            card = make_model_card(self, *args, **kwargs)
             card.save(Path(self.args.output_dir) / "README.md")
 
 
