@@ -57,10 +57,11 @@ def _read_range(ranges: pa.Table, dataset: Dataset) -> pa.Table:
 
 
 def shuffle_stream(stream: IterableDataset, seed: int, buffer_size: int) -> IterableDataset:
-    """Makes a stream endless and shuffles it anew in each pass, through a buffer.
+    """Makes a stream endless and shuffles it through a buffer, each pass in another order.
 
     `Trainer` does not know how long a pass over a stream is. From an endless stream it resumes at the right series in
-    any pass, but from one that ends only in the first pass.
+    any pass, but from one that ends only in the first pass. The buffer is filled across the end of a pass, so a few
+    series of one pass come after the first of the next.
 
     Args:
         stream: A split that `load_time_series` returns with `streaming=True`.

@@ -23,7 +23,7 @@ from data_timemae import (
 )
 
 
-pytestmark = pytest.mark.usefixtures("datasets_cache")
+pytestmark = [pytest.mark.usefixtures("datasets_cache"), pytest.mark.slow]
 
 
 def sound_files():

@@ -61,6 +61,7 @@ def test_windows_of_a_long_table_with_a_label_per_row(tmp_path):
         load_time_series(tmp_path / "long.parquet", id_column="name", time_column="time")
 
 
+@pytest.mark.slow
 def test_recording_of_ten_million_samples(tmp_path):
     recording = np.arange(10_000_000, dtype=np.float32).reshape(1, -1, 1)
     np.savez(tmp_path / "long.npz", X_train=recording, y_train=(recording[:, :, 0] // 5000 % 2).astype(np.int8))
