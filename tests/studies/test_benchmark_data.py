@@ -1,6 +1,8 @@
+import pytest
 from conftest import ROOT, flags, read_results
 
 
+@pytest.mark.slow
 def test_benchmark_of_data_runs(run_study, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     run_study("benchmark_data.py", *flags(output_dir="data", sizes=1000, repeats=10))

@@ -2,6 +2,7 @@ import pytest
 from conftest import flags, read_results
 
 
+@pytest.mark.slow
 def test_a_failing_encoder_is_diagnosed(run_study, tiny_bert, tmp_path):
     variants = [
         "failing setting",
