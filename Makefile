@@ -1,13 +1,15 @@
-# make demo: the whole way on a real set   make test: all tests   make lint: style
+# make demo: the whole way on a real set   make test: all tests   make lint: style and types
+# make test-fast: the tests that take less than about three seconds each, for while one works
 # make bench: how fast it is, beside the original code if ORIGINAL is the path of a clone of it
 # make test-transformers: the tests that transformers has for all its models
 PYTHON ?= python3
 BIN := .venv/bin
-SOURCES := *.py scripts studies tests
+SOURCES := *.py data_timemae training_timemae scripts studies tests
+TYPED := *.py data_timemae training_timemae scripts studies
 
 ORIGINAL ?=
 
-.PHONY: demo bench test test-transformers lint format
+.PHONY: demo bench test test-fast test-transformers lint format
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -30,12 +32,16 @@ bench: .venv/installed
 test: .venv/installed
 	$(BIN)/python -m pytest
 
+test-fast: .venv/installed
+	$(BIN)/python -m pytest -m "not slow"
+
 test-transformers: .venv/installed
 	$(BIN)/python tests/run_transformers_suite.py
 
 lint: .venv/installed
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/mypy $(TYPED)
 
 format: .venv/installed
 	$(BIN)/ruff check --fix $(SOURCES)

@@ -26,9 +26,8 @@ from modeling_timemae import (
 from .collator import TimeMAEDataCollator
 
 
-Represented = tuple[
-    np.ndarray, Sequence[int] | np.ndarray
-]  # features `(n, hidden_size)` of n series, and their classes
+# Features `(n, hidden_size)` of n series, and their classes `(n,)`.
+Represented = tuple[np.ndarray, Sequence[int] | np.ndarray]
 
 
 class CodewordMetrics:
@@ -132,7 +131,6 @@ def regression_metrics(prediction: EvalPrediction) -> dict[str, float]:
     }
 
 
-@torch.inference_mode()
 def extract_features(
     model: TimeMAEPreTrainedModel,
     dataset: datasets.Dataset,
@@ -161,10 +159,11 @@ def extract_features(
     encoder = model.base_model.eval()
     collator = TimeMAEDataCollator(feature_extractor)
     loader = torch.utils.data.DataLoader(dataset.select_columns("past_values"), batch_size, collate_fn=collator)
-    features = [
-        encoder(**{name: tensor.to(model.device) for name, tensor in batch.items()}).pooler_output.float().cpu()
-        for batch in tqdm(loader, desc=description, leave=False, disable=not progress)
-    ]
+    features = []
+    with torch.inference_mode():
+        for batch in tqdm(loader, desc=description, leave=False, disable=not progress):
+            outputs = encoder(**{name: tensor.to(model.device) for name, tensor in batch.items()})
+            features.append(outputs.pooler_output.float().cpu())
     return torch.cat(features).numpy()
 
 
