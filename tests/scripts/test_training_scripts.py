@@ -19,6 +19,7 @@ def pretrained(run_script, tmp_path):
     return tmp_path / "pretrained"
 
 
+@pytest.mark.slow
 def test_pretraining_probe_and_fine_tuning(run_script, pretrained, tmp_path):
     results = read_results(pretrained)
     assert results["seed"] == 1 and results["settings"]["model"]["hidden_size"] == 16
@@ -52,6 +53,7 @@ def test_pretraining_probe_and_fine_tuning(run_script, pretrained, tmp_path):
     assert "test_accuracy" not in read_results(tmp_path / "head")["metrics"]
 
 
+@pytest.mark.slow
 def test_resume(run_script, pretrained, tmp_path):
     whole = load_file(pretrained / "model.safetensors")
     (pretrained / "checkpoint-4").rename(tmp_path / "aside")
@@ -77,6 +79,7 @@ def test_other_channels_and_length(run_script, pretrained, tmp_path, caplog):
     assert (model.config.num_channels, model.config.sequence_length, model.config.num_labels) == (6, 100, 4)
 
 
+@pytest.mark.slow
 def test_streaming(run_script, tmp_path):
     settings = flags(dataset="JapaneseVowels", output_dir="run", per_device_train_batch_size=64, **SMALL)
     run_script("run_pretraining.py", *settings, "--streaming", *flags(max_steps=4, eval_strategy="no", save_steps=2))
@@ -91,6 +94,7 @@ def test_streaming(run_script, tmp_path):
         run_script("run_linear_probe.py", *flags(dataset="JapaneseVowels", output_dir="probe"), "--streaming")
 
 
+@pytest.mark.slow
 def test_a_stream_resumes_in_a_later_pass(run_script, tmp_path):
     settings = flags(dataset="JapaneseVowels", output_dir="run", per_device_train_batch_size=64, **SMALL)
     steps = flags(max_steps=9, save_strategy="steps", save_steps=6, eval_strategy="no", shuffle_buffer=50)
@@ -102,6 +106,7 @@ def test_a_stream_resumes_in_a_later_pass(run_script, tmp_path):
         assert weight.equal(whole[name]), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["json", "yaml"])
 def test_arguments_from_a_file(run_script, tmp_path, suffix):
     arguments = {"dataset": "JapaneseVowels", "output_dir": "run", "num_train_epochs": 1, "max_steps": 1, **SMALL}
@@ -143,6 +148,7 @@ def test_pretraining_refuses_a_ratio_that_masks_nothing(run_script):
         run_script("run_pretraining.py", *flags(dataset="JapaneseVowels", output_dir="run", mask_ratio=0.1, **SMALL))
 
 
+@pytest.mark.slow
 def test_a_pretrained_encoder_through_the_scripts(run_script, tiny_bert, tmp_path):
     size = {"patch_length": 3, "num_hidden_layers": 1, "decoder_num_hidden_layers": 1, "codebook_size": 8}
     run_script(

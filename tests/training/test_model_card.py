@@ -81,6 +81,7 @@ def run_snippet(card: ModelCard, directory, monkeypatch) -> dict:
     return names
 
 
+@pytest.mark.slow
 def test_cards_of_the_scripts(run_script, tmp_path, monkeypatch):
     data = ["--dataset", "JapaneseVowels", "--num_train_epochs", 1]
     run_script("run_pretraining.py", *data, "--output_dir", "pretrained", *SMALL)
@@ -143,6 +144,7 @@ def uploads(monkeypatch):
     return uploads
 
 
+@pytest.mark.slow
 def test_push_to_hub(run_script, uploads):
     run_script(
         "run_pretraining.py",
@@ -167,6 +169,7 @@ def test_push_to_hub(run_script, uploads):
     assert ("validation", "loss") in metrics_of(card)
 
 
+@pytest.mark.slow
 def test_push_of_each_checkpoint_carries_the_code(uploads, tmp_path):
     dataset = load_time_series("JapaneseVowels")
     extractor = make_feature_extractor(dataset)
