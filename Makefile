@@ -2,18 +2,25 @@
 # make test-fast: the tests that take less than about three seconds each, for while one works
 # make bench: how fast it is, beside the original code if ORIGINAL is the path of a clone of it
 # make test-transformers: the tests that transformers has for all its models
+# make test-oldest: all tests with the oldest versions of constraints-oldest.txt, or some: TESTS="tests/test_x.py ..."
 PYTHON ?= python3
 BIN := .venv/bin
 SOURCES := *.py data_timemae training_timemae scripts studies tests
 TYPED := *.py data_timemae training_timemae scripts studies
 
 ORIGINAL ?=
+TESTS ?=
 
-.PHONY: demo bench test test-fast test-transformers lint format
+.PHONY: demo bench test test-fast test-oldest test-transformers lint format
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+.venv-oldest/installed: pyproject.toml constraints-oldest.txt
+	$(PYTHON) -m venv --clear .venv-oldest
+	.venv-oldest/bin/pip install --quiet --constraint constraints-oldest.txt --editable ".[dev]"
 	touch $@
 
 demo: .venv/installed
@@ -34,6 +41,9 @@ test: .venv/installed
 
 test-fast: .venv/installed
 	$(BIN)/python -m pytest -m "not slow"
+
+test-oldest: .venv-oldest/installed
+	.venv-oldest/bin/python -m pytest $(TESTS)
 
 test-transformers: .venv/installed
 	$(BIN)/python tests/run_transformers_suite.py
