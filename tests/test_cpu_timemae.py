@@ -51,6 +51,7 @@ def test_dropout_stays_on_the_cpu_whatever_the_default_device(compiling, monkeyp
     assert dropped.device.type == "cpu"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="needs a C++ compiler")
 def test_compiled_dropout_computes_what_the_hash_says():
     values = torch.randn(7, 333)

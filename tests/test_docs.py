@@ -45,6 +45,7 @@ def test_page_about_data():
     assert next(iter(names["train"]))["past_values"].shape[1] == 12
 
 
+@pytest.mark.slow
 def test_page_about_training(tmp_path, capsys):
     names = run_snippets("docs/training.md")
     assert "eval_codebook_perplexity" in capsys.readouterr().out

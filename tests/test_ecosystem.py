@@ -50,6 +50,7 @@ def example(model_class, tiny_config):
 # --- Several processes ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", [["pretraining"], ["classification"], ["pretraining", "--bert"]], ids=" ".join)
 def test_two_processes_match_one(task, tmp_path):
     run_python(PROGRAM, task[0], tmp_path / "one", 16, *task[1:])
@@ -67,6 +68,7 @@ def test_two_processes_match_one(task, tmp_path):
         torch.testing.assert_close(first[name], weight, atol=1e-4, rtol=0)
 
 
+@pytest.mark.slow
 def test_the_scripts_run_under_torchrun(tmp_path):
     run_python(
         *TORCHRUN,
@@ -82,6 +84,7 @@ def test_the_scripts_run_under_torchrun(tmp_path):
 # --- Killed runs ---
 
 
+@pytest.mark.slow
 def test_a_killed_run_resumes_to_the_same_weights(tmp_path):
     settings = ("pretraining", tmp_path / "killed", 8, "--dropout", 0.1)
     run_python(PROGRAM, "pretraining", tmp_path / "whole", 8, "--dropout", 0.1)
@@ -130,6 +133,7 @@ def test_half_precision_loading_and_device_map(model_class, tiny_config, tmp_pat
 # --- Compilation and export ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("model_class", CLASSES)
 def test_compile_without_graph_breaks(model_class, training, tiny_config):
@@ -142,6 +146,7 @@ def test_compile_without_graph_breaks(model_class, training, tiny_config):
         torch.testing.assert_close(actual, expected, atol=1e-5, rtol=0)
 
 
+@pytest.mark.slow
 def test_compiled_gradient_checkpointing_repeats_its_dropout(tiny_config):
     tiny_config.hidden_dropout_prob = tiny_config.attention_probs_dropout_prob = 0.5
     tiny_config.residual_gate_init = 1.0
@@ -170,6 +175,7 @@ class Encoder(torch.nn.Module):
         return output.pooler_output if "pooler_output" in output else output.logits
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model_class", [TimeMAEModel, TimeMAEForTimeSeriesClassification])
 def test_export_with_a_dynamic_batch(model_class, tiny_config, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime", reason="needs pip install timemae[onnx]")

@@ -163,6 +163,7 @@ def test_saving_refers_to_no_other_repository(saved, tmp_path):
     assert "--" not in (tmp_path / "again" / "config.json").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("saved", [None, BERT], indirect=True, ids=["own encoder", "BERT"])
 def test_same_outputs_without_the_package(saved, series, tmp_path):
     names: dict = {}
@@ -201,6 +202,7 @@ assert again(series, batch_size=2, top_k=None) == values["pipeline"]
     assert json.loads((tmp_path / "outputs.json").read_text()) == json.loads(json.dumps(values))
 
 
+@pytest.mark.slow
 def test_two_checkpoints_with_different_code_do_not_mix(saved, tmp_path):
     """Also of one name; and each copy of the code updates the target encoders of its own models only."""
     for name in ("first", "second"):
@@ -257,6 +259,7 @@ def test_the_installed_package_needs_no_trust(saved):
     assert type(classify) is TimeSeriesClassificationPipeline
 
 
+@pytest.mark.slow
 def test_checkpoints_of_trainer_stand_alone(saved, series, tmp_path):
     extractor = TimeMAEFeatureExtractor.from_pretrained(saved / "classifier")
     trainer = Trainer(

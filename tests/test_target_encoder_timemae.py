@@ -231,6 +231,7 @@ def test_a_step_that_the_scaler_leaves_out_moves_no_target(tiny_config, fused):
         assert same != moves
 
 
+@pytest.mark.slow
 def test_two_processes_with_sharded_optimizer_states_keep_one_target(tmp_path):
     """ZeroRedundancyOptimizer: each process steps on its part of the weights, then they exchange them."""
     program = tmp_path / "program.py"

@@ -295,6 +295,7 @@ def test_gradient_checkpointing_changes_no_gradient(bert, past_values):
         torch.testing.assert_close(plain, checkpointed)
 
 
+@pytest.mark.slow
 def test_it_compiles_without_graph_breaks(bert, past_values):
     model = TimeMAEForPreTraining.from_encoder_pretrained(bert, **SETTINGS).eval()
     noise = torch.rand(4, 5)

@@ -64,6 +64,7 @@ def test_npz_unlabelled_and_regression(tmp_path):
     np.testing.assert_allclose(train["labels"][:], targets, rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["har", "spoken_arabic_digits", "uwave", "epilepsy_groupsplit"])
 def test_shared_sets(name):
     path = shared_data() / f"{name}.npz"

@@ -65,6 +65,7 @@ EDITS = st.lists(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SOUND_FILES)
 @pytest.mark.filterwarnings("ignore")
 @settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
@@ -104,6 +105,7 @@ ARRAYS = st.one_of(
 NAMES = ["X_train", "y_train", "X_test", "y_test", "X_val", "subject_train", "class_names", "channel_names"]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(arrays=st.dictionaries(st.sampled_from(NAMES), ARRAYS, min_size=1), window=st.sampled_from([None, 2]))
@@ -117,6 +119,7 @@ def test_any_arrays(tmp_path_factory, arrays, window):
 CELLS = st.one_of(st.none(), st.floats(), st.integers(-3, 3), st.sampled_from(["", "a", "1", "nan"]))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(

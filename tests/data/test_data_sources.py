@@ -138,6 +138,7 @@ def test_files_that_do_not_belong_together(tmp_path):
     expect_error(tmp_path, "expected one file a split")
 
 
+@pytest.mark.slow
 def test_import_is_light():
     program = "import sys, data_timemae; print({'aeon', 'sklearn', 'torch', 'transformers'} & {*sys.modules})"
     run = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -160,6 +160,7 @@ class Recorder(torch.nn.Module):
         return {"loss": (self.weight - past_values.mean()) ** 2}
 
 
+@pytest.mark.slow
 def test_trainer_streams_and_resumes_at_the_right_example(tmp_path):
     path = make_numbered(tmp_path)
 

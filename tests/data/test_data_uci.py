@@ -75,6 +75,7 @@ def server():
     server.server_close()
 
 
+@pytest.mark.slow
 def test_uci_har_is_downloaded_checked_and_kept(tmp_path, server, monkeypatch):
     zip_folder(write_uci_har(tmp_path / "har"), tmp_path / "UCI HAR Dataset.zip")
     with zipfile.ZipFile(tmp_path / "outer.zip", "w") as archive:  # the publisher's zip holds a zip and a note

@@ -9,6 +9,7 @@ from data_timemae import TimeSeriesDataError, load_time_series
 pytestmark = pytest.mark.usefixtures("datasets_cache")
 
 
+@pytest.mark.slow
 def test_windows_of_long_recordings(tmp_path):
     values = np.arange(2 * 10, dtype=np.float32).reshape(2, 10, 1)
     labels = np.array([[0, 0, 0, 1, 1, 1, 1, 0, 0, 2]] * 2)
@@ -47,6 +48,7 @@ def test_windows_without_a_value_are_dropped():
     assert [one[:, 0].tolist() for one in train["past_values"]] == [[1, 2], [7, 8]]
 
 
+@pytest.mark.slow
 def test_windows_of_a_long_table_with_a_label_per_row(tmp_path):
     frame = make_long(length=8).assign(label=np.tile(["up", "up", "up", "down"] * 2, 20)).drop(columns="group")
     frame.to_parquet(tmp_path / "long.parquet")

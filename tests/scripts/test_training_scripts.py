@@ -66,6 +66,7 @@ def test_resume(run_script, pretrained, tmp_path):
         assert weight.equal(whole[name]), name
 
 
+@pytest.mark.slow
 def test_other_channels_and_length(run_script, pretrained, tmp_path, caplog):
     run_script(
         "run_classification.py",
@@ -135,6 +136,7 @@ def test_bad_input_is_refused_before_training(run_script, tmp_path, script, argu
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", ["run_classification.py", "run_linear_probe.py"])
 def test_labels_are_asked_for_before_training(run_script, tmp_path, script):
     np.savez(tmp_path / "unlabelled.npz", X_train=np.random.default_rng(0).normal(size=(20, 12, 2)))

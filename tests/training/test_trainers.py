@@ -73,6 +73,7 @@ def test_gumbel_temperature_moves_linearly(vowels, vowels_config, tmp_path):
         PreTrainingArguments(gumbel_temperature_end=-1.0)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_ends_where_the_uninterrupted_one_ends(vowels, vowels_config, tmp_path):
     vowels_config.hidden_dropout_prob = 0.1
     whole = pretrain(vowels, vowels_config, tmp_path / "whole")
@@ -100,6 +101,7 @@ def test_random_order_is_that_of_accelerate_for_all_processes():
     assert shares[0][:25] + shares[1][:25] == list(rows)[:50]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("data_seed", [None, 5])
 def test_trainer_keeps_its_order_and_resumes_within_an_epoch(vowels, vowels_config, tmp_path, data_seed):
     settings = {"data_seed": data_seed, "save_strategy": "steps", "save_steps": 3, "eval_strategy": "no"}
@@ -118,6 +120,7 @@ def test_trainer_keeps_its_order_and_resumes_within_an_epoch(vowels, vowels_conf
         assert weight.equal(resumed.model.state_dict()[name]), name
 
 
+@pytest.mark.slow
 def test_gradient_accumulation_gives_the_loss_of_the_large_batch(vowels, vowels_config, tmp_path):
     settings = {"lr_scheduler_type": "constant", "warmup_steps": 0, "eval_strategy": "no", "save_strategy": "no"}
     rows = with_fixed_masks(vowels["train"].select(range(32)), 3)
@@ -192,6 +195,7 @@ def frozen(vowels_config):
     return model
 
 
+@pytest.mark.slow
 def test_a_head_learns_the_same_from_features_computed_once(vowels, frozen, tmp_path):
     expected = classifier_trainer(vowels, copy.deepcopy(frozen), tmp_path / "every_epoch")
     expected.train()
@@ -215,6 +219,7 @@ def test_a_head_learns_the_same_from_features_computed_once(vowels, frozen, tmp_
     assert all(weight.equal(saved[name]) for name, weight in model.state_dict().items())
 
 
+@pytest.mark.slow
 def test_a_resumed_head_ends_where_the_uninterrupted_one_ends(vowels, frozen, tmp_path):
     whole = classifier_trainer(vowels, copy.deepcopy(frozen), tmp_path / "whole")
     train_head(whole)
