@@ -26,6 +26,7 @@ def in_a_new_directory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.mark.slow
 def test_readme_leads_from_raw_series_to_predictions():
     names = run_snippets("README.md")
     assert len(names["predictions"]) == len(names["dataset"]["test"])

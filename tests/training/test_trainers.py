@@ -42,6 +42,7 @@ def pretrain(vowels, config, output_dir, **arguments):
     return trainer
 
 
+@pytest.mark.slow
 def test_pretraining_logs_losses_and_codebook(vowels, vowels_config, tmp_path):
     trainer = pretrain(vowels, vowels_config, tmp_path)
     trainer.train()
@@ -57,6 +58,7 @@ def test_pretraining_logs_losses_and_codebook(vowels, vowels_config, tmp_path):
     assert trainer.evaluate()["eval_loss"] == pytest.approx(validation[-1]["eval_loss"], abs=1e-6)
 
 
+@pytest.mark.slow
 def test_gumbel_temperature_moves_linearly(vowels, vowels_config, tmp_path):
     temperatures = []
 
@@ -158,6 +160,7 @@ def test_a_plain_trainer_reports_the_loss_of_pretraining(vowels, vowels_config, 
     assert trainer.evaluate()["eval_loss"] > 0
 
 
+@pytest.mark.slow
 def test_fine_tuning_keeps_the_best_checkpoint_on_validation(vowels, vowels_config, tmp_path):
     extractor = make_feature_extractor(vowels)
     trainer = Trainer(
