@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from huggingface_hub.dataclasses import strict
 from transformers.activations import ACT2FN
-from transformers.configuration_utils import PreTrainedConfig, SubConfigSpec
+from transformers.configuration_utils import PreTrainedConfig
 from transformers.models.auto.configuration_auto import AutoConfig
 
 
@@ -157,7 +157,7 @@ class TimeMAEConfig(PreTrainedConfig):
     ```"""
 
     model_type = "timemae"
-    sub_configs_defaults = {"encoder_config": SubConfigSpec(config_class=AutoConfig, model_type="bert", optional=True)}
+    sub_configs = {"encoder_config": AutoConfig}
 
     num_channels: int = 1
     sequence_length: int = 128
@@ -203,6 +203,8 @@ class TimeMAEConfig(PreTrainedConfig):
             # Installed code stands for that of a checkpoint, which would ask for `trust_remote_code`.
             for name in ("auto_map", "custom_pipelines"):
                 kwargs.pop(name, None)
+        if isinstance(self.encoder_config, dict):
+            self.encoder_config = AutoConfig.for_model(**{"model_type": "bert", **self.encoder_config})
         super().__post_init__(**kwargs)
         for name, default in (("hidden_size", 64), ("num_hidden_layers", 8), ("num_attention_heads", 4)):
             if getattr(self, name) is None:

@@ -184,7 +184,7 @@ def training_step(
 ) -> Callable[[], None]:
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
     if case["checkpointing"]:
-        model.activation_checkpointing_enable()
+        model.gradient_checkpointing_enable()
     if case["compiled"]:
         model.compile(dynamic=False)
 

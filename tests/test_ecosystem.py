@@ -155,7 +155,7 @@ def test_compiled_gradient_checkpointing_repeats_its_dropout(tiny_config):
     losses, gradients = [], []
     for checkpointing in (False, True):
         if checkpointing:
-            model.activation_checkpointing_enable()
+            model.gradient_checkpointing_enable()
         torch._dynamo.reset()
         torch.manual_seed(0)
         loss = torch.compile(model, fullgraph=True, backend="aot_eager")(past_values).loss
@@ -247,5 +247,5 @@ def test_gradient_checkpointing_keeps_less_for_the_backward_pass(tiny_config):
         return kept
 
     without = kept_bytes()
-    model.activation_checkpointing_enable()
+    model.gradient_checkpointing_enable()
     assert kept_bytes() < without / 2
