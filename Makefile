@@ -25,9 +25,9 @@ TESTS ?=
 
 demo: .venv/installed
 	rm -rf outputs/demo
-	$(BIN)/python scripts/run_experiment.py --dataset BasicMotions --patch_length 5 --batch_size 64 \
-		--validation_size 0 --label_fraction 0.2 --seeds 0 1 2 \
-		--pretraining_epochs 400 --fine_tuning_epochs 60 --output_dir outputs/demo \
+	$(BIN)/python scripts/run_experiment.py --dataset JapaneseVowels --patch_length 3 --batch_size 64 \
+		--validation_size 0 --label_fraction 0.07 --seeds 0 1 2 \
+		--pretraining_epochs 60 --fine_tuning_epochs 60 --output_dir outputs/demo \
 		--pretraining_arguments "--num_hidden_layers 4 --decoder_num_hidden_layers 2 --save_strategy no" \
 		--fine_tuning_arguments "--save_strategy no"
 
