@@ -133,14 +133,10 @@ class TimeMAEEmbeddings(nn.Module):
             past_observed_mask = past_observed_mask.bool()
             past_values = past_values.masked_fill(~past_observed_mask, 0.0)
 
-        patch_length = self.config.patch_length
-        padding = -past_values.shape[1] % patch_length
+        patch_mask = None if past_observed_mask is None else self.find_patches(past_observed_mask)
+        padding = -past_values.shape[1] % self.config.patch_length
         if padding:
             past_values = F.pad(past_values, (0, 0, 0, padding))
-        patch_mask = None
-        if past_observed_mask is not None:
-            observed_steps = F.pad(past_observed_mask.any(-1), (0, padding))
-            patch_mask = observed_steps.unflatten(1, (-1, patch_length)).any(-1)
         if not torch.compiler.is_compiling():
             self._check_values(past_values, patch_mask)
 
@@ -150,6 +146,12 @@ class TimeMAEEmbeddings(nn.Module):
         if self.position_embeddings is not None:
             hidden_states = patch_embeddings + self.position_embeddings[: patch_embeddings.shape[1]]
         return patch_embeddings, hidden_states, patch_mask
+
+    def find_patches(self, past_observed_mask: torch.Tensor) -> torch.Tensor:
+        """Returns a bool mask `(batch_size, num_patches)`, False at patches without an observed value."""
+        observed_steps = past_observed_mask.bool().any(-1)
+        padding = -observed_steps.shape[1] % self.config.patch_length
+        return F.pad(observed_steps, (0, padding)).unflatten(1, (-1, self.config.patch_length)).any(-1)
 
     def _check_shapes(self, past_values: torch.Tensor, past_observed_mask: torch.Tensor | None) -> None:
         if past_values.ndim != 3:
@@ -636,6 +638,23 @@ class TimeMAEForPreTraining(TargetEncoderMixin, TimeMAEPreTrainedModel):
                 f"of {num_patches} patches at a ratio of {self.config.mask_ratio}"
             )
 
+    def count_masked_patches(
+        self, past_values: torch.Tensor, past_observed_mask: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """
+        Returns how many patches of a batch are masked, an integer without dimensions: the losses are means over them.
+        Where a batch comes in several parts, `loss` times this number, summed over the parts and divided by the sum
+        of these numbers, is the loss of the whole. The arguments are those of the model.
+        """
+        if past_observed_mask is None:
+            past_observed_mask = torch.ones_like(past_values, dtype=torch.bool)
+        return self._count_masked(self.timemae.embeddings.find_patches(past_observed_mask)).sum()
+
+    def _count_masked(self, patch_mask: torch.Tensor) -> torch.Tensor:
+        """Returns how many of the real patches of each series are masked, of shape `(batch_size,)`."""
+        counts = [self.config.num_masked_patches(n) for n in range(patch_mask.shape[1] + 1)]
+        return torch.tensor(counts, device=patch_mask.device)[patch_mask.sum(1)]
+
     def random_masking(
         self, patch_embeddings: torch.Tensor, patch_mask: torch.Tensor | None, masking_noise: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
@@ -668,9 +687,7 @@ class TimeMAEForPreTraining(TargetEncoderMixin, TimeMAEPreTrainedModel):
 
         # Padding goes to the end; of the n real patches of a series the last num_masked_patches(n) are masked.
         rank = masking_noise.masked_fill(~patch_mask, torch.inf).argsort(dim=1).argsort(dim=1)
-        lengths = patch_mask.sum(1)
-        counts = torch.tensor([self.config.num_masked_patches(n) for n in range(num_patches + 1)], device=device)
-        mask = patch_mask & (rank >= (lengths - counts[lengths])[:, None])
+        mask = patch_mask & (rank >= (patch_mask.sum(1) - self._count_masked(patch_mask))[:, None])
         visible = patch_mask & ~mask
         visible_ids = (~visible).int().argsort(dim=1, stable=True)[:, : num_patches - num_masked]
         masked_ids = (~mask).int().argsort(dim=1, stable=True)[:, :num_masked]

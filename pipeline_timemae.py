@@ -74,7 +74,8 @@ class TimeSeriesClassificationPipeline(Pipeline):
             of such lists, for a dict with names a dict of them, for a generator or a dataset an iterator.
 
         Raises:
-            ValueError: something else than series; what the feature extractor refuses, with the number of the series.
+            ValueError: something else than series; what the feature extractor refuses, with the number of the series;
+                a series for which the model gives scores that are not finite.
         """
         if isinstance(inputs, types.GeneratorType | torch.utils.data.Dataset):
             return super().__call__((item for item in enumerate(inputs)), **kwargs)
@@ -120,10 +121,24 @@ class TimeSeriesClassificationPipeline(Pipeline):
             ) from error
         if array.ndim == 1:
             array = array[:, None]
-        return self.feature_extractor.prepare([array], first_index=index, return_tensors="pt")
+        prepared = self.feature_extractor.prepare([array], first_index=index, return_tensors="pt")
+        prepared["index"] = torch.tensor([index])
+        return prepared
 
     def _forward(self, model_inputs: BatchFeature) -> SequenceClassifierOutput:
-        return self.model(**model_inputs)
+        inputs = {name: tensor for name, tensor in model_inputs.items() if name != "index"}
+        outputs = self.model(**inputs)
+        finite = outputs.logits.isfinite().all(-1)
+        if not finite.all():
+            row = int(finite.int().argmin())
+            largest, channel = inputs["past_values"][row].abs().amax(0).max(0)
+            raise ValueError(
+                f"expected finite scores, got {outputs.logits[row].tolist()} for series "
+                f"{model_inputs['index'][row].item()}, whose largest value, as the model gets it, is {largest:.4g} in "
+                f"channel {channel}. A model in {self.model.dtype} has no room for it: clean the series or, if this "
+                "is half precision, load the model with dtype=torch.float32."
+            )
+        return outputs
 
     def postprocess(self, model_outputs: SequenceClassifierOutput, top_k: int | None) -> list[dict[str, Any]]:
         logits = model_outputs.logits[0].float()

@@ -18,6 +18,7 @@ CLASSES = [TimeMAEModel, TimeMAEForPreTraining, TimeMAEForTimeSeriesClassificati
 PROGRAM = str(ROOT / "tests" / "programs" / "train.py")
 # `accelerate launch --cpu` starts several processes through MPI only; torchrun starts them with gloo.
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+THREE = [*TORCHRUN[:-1], "3"]
 
 
 def run_python(*arguments, check=True):
@@ -66,6 +67,41 @@ def test_two_processes_match_one(task, tmp_path):
         assert weight.equal(second[name]), name  # the target encoder included
     for name, weight in weights(tmp_path / "one" / "rank-0.pt").items():
         torch.testing.assert_close(first[name], weight, atol=1e-4, rtol=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["pretraining", "classification"])
+def test_a_divided_batch_of_unequal_series_trains_like_the_whole(task, tmp_path):
+    # Batches of 24 and of 8 series: in the second, the other process has none of its own.
+    run_python(PROGRAM, task, tmp_path / "whole", 24, "--ragged")
+    run_python(PROGRAM, task, tmp_path / "accumulated", 3, "--accumulate", 8, "--ragged")
+    run_python(*TORCHRUN, PROGRAM, task, tmp_path / "two", 12, "--ragged")
+    run_python(*TORCHRUN, PROGRAM, task, tmp_path / "both", 3, "--accumulate", 4, "--ragged")
+    whole = json.loads((tmp_path / "whole" / "history.json").read_text())
+    assert len(whole) == 6
+    for name in ("accumulated", "two", "both"):
+        divided = json.loads((tmp_path / name / "history.json").read_text())
+        for expected, actual in zip(whole, divided, strict=True):
+            for metric in {"loss", "mcc_loss", "mrr_loss", "hits@1", "codebook_perplexity"} & expected.keys():
+                assert actual[metric] == pytest.approx(expected[metric], abs=1e-5), (name, metric)
+        of_name = weights(tmp_path / name / "rank-0.pt")
+        for key, weight in weights(tmp_path / "whole" / "rank-0.pt").items():
+            torch.testing.assert_close(of_name[key], weight, atol=1e-5, rtol=0, msg=f"{name} {key}")
+
+
+@pytest.mark.slow
+def test_an_evaluation_does_not_depend_on_batches_and_processes(tmp_path):
+    program, batch_sizes = ROOT / "tests" / "programs" / "evaluate_models.py", (1, 7, 64, 256)
+    reference: dict[str, dict] = {}
+    for processes, launcher in enumerate(([], TORCHRUN, THREE), start=1):
+        run_python(*launcher, program, tmp_path / "results.json", *batch_sizes)
+        results = json.loads((tmp_path / "results.json").read_text())
+        assert len(results) == 32
+        for name, metrics in results.items():
+            expected = reference.setdefault(" ".join(name.split()[:2]), metrics)
+            assert metrics == {metric: pytest.approx(value, abs=1e-6) for metric, value in expected.items()}, (
+                f"{name}, {processes} processes"
+            )
 
 
 @pytest.mark.slow

@@ -149,3 +149,19 @@ def test_refuses_bad_arguments(classify, series, tiny_config):
     extractor = TimeMAEFeatureExtractor(3)
     with pytest.raises(ValueError, match="classification head.*got TimeMAEForPreTraining"):
         pipeline("time-series-classification", model=TimeMAEForPreTraining(tiny_config), feature_extractor=extractor)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+@pytest.mark.parametrize("dtype, value", [(torch.float32, 1e30), (torch.float16, 1e6)])
+def test_scores_that_are_not_finite_are_no_labels(tiny_config, series, dtype, value, batch_size):
+    classify = pipeline(
+        "time-series-classification",
+        model=TimeMAEForTimeSeriesClassification(tiny_config).to(dtype),
+        feature_extractor=TimeMAEFeatureExtractor(3, 40, "none"),
+    )
+    assert len(classify(series, batch_size=batch_size)) == 3
+    series[2][5, 1] = value
+    with pytest.raises(
+        ValueError, match=r"finite scores, got \[nan.* for series 2,.* 1e\+\d+ in channel 1\..*float32"
+    ):
+        classify(series, batch_size=batch_size)

@@ -39,6 +39,7 @@ if TYPE_CHECKING:  # editors and type checkers read the names here
         plot_masked_series,
         plot_representations,
     )
+    from .pretraining import GumbelTemperatureSchedule, PreTrainingTrainer  # noqa: F401
     from .results import (  # noqa: F401
         check_same_settings,
         markdown_table,
@@ -58,13 +59,7 @@ if TYPE_CHECKING:  # editors and type checkers read the names here
         order_for_training,
         publish,
     )
-    from .trainers import (  # noqa: F401
-        GumbelTemperatureSchedule,
-        PreTrainingTrainer,
-        ShuffledRows,
-        TimeMAETrainer,
-        train_head,
-    )
+    from .trainers import ShuffledRows, TimeMAETrainer, train_head  # noqa: F401
 
 NAMES = {
     "arguments": [
@@ -90,6 +85,7 @@ NAMES = {
     ],
     "model_card": ["make_model_card"],
     "pictures": ["plot_confusion_matrix", "plot_learning_curves", "plot_masked_series", "plot_representations"],
+    "pretraining": ["GumbelTemperatureSchedule", "PreTrainingTrainer"],
     "results": [
         "check_same_settings",
         "markdown_table",
@@ -109,7 +105,7 @@ NAMES = {
         "order_for_training",
         "publish",
     ],
-    "trainers": ["GumbelTemperatureSchedule", "PreTrainingTrainer", "ShuffledRows", "TimeMAETrainer", "train_head"],
+    "trainers": ["ShuffledRows", "TimeMAETrainer", "train_head"],
 }
 MODULE_OF = {name: module for module, names in NAMES.items() for name in names}
 

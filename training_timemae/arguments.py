@@ -133,6 +133,8 @@ class RunArguments(TrainingArguments):
         default=None,
         metadata={"help": "Of the visible encoder; by default --learning_rate. Pretrained ones want less."},
     )
+    # The filter logs a loss that is not finite as 0, and waits for the device in each step.
+    logging_nan_inf_filter: bool = False
     # Without a GPU, pinned memory only brings a warning.
     dataloader_pin_memory: bool = torch.cuda.is_available()
 

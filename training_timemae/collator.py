@@ -49,7 +49,8 @@ def with_fixed_masks(
     dataset: datasets.Dataset | datasets.IterableDataset, patch_length: int, seed: int = 0
 ) -> datasets.Dataset | datasets.IterableDataset:
     """
-    Gives each series one mask for all evaluations.
+    Gives each series one mask for all evaluations. [`PreTrainingTrainer`] evaluates rows that have none with the masks
+    that this gives them.
 
     Args:
         dataset: rows with `past_values`.
@@ -61,7 +62,13 @@ def with_fixed_masks(
     """
 
     def draw(row: dict[str, Any], index: int) -> dict[str, list[float]]:
-        num_patches = count_patches(len(row["past_values"]), patch_length)
-        return {"masking_noise": np.random.default_rng([seed, index]).random(num_patches).tolist()}
+        return {
+            "masking_noise": draw_noise(index, count_patches(len(row["past_values"]), patch_length), seed).tolist()
+        }
 
     return dataset.map(draw, with_indices=True)
+
+
+def draw_noise(row: int, num_patches: int, seed: int = 0) -> np.ndarray:
+    """Returns the noise of the fixed mask of a row: float64 of shape `(num_patches,)`, a prefix of any longer one."""
+    return np.random.default_rng([seed, row]).random(num_patches)

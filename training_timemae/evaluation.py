@@ -24,6 +24,7 @@ from modeling_timemae import (
 )
 
 from .collator import TimeMAEDataCollator
+from .finite import check_predictions
 
 
 # Features `(n, hidden_size)` of n series, and their classes `(n,)`.
@@ -45,7 +46,8 @@ class CodewordMetrics:
 
     def reset(self) -> None:
         """Forgets what was seen."""
-        self.sums: torch.Tensor | None = None  # masked patches, hits, NDCG, MCC, MRR, then a count for each codeword
+        # Masked patches, hits, NDCG, MCC, MRR, then a count for each codeword.
+        self.sums = torch.zeros(5 + self.codebook_size, dtype=torch.float64)
 
     @torch.no_grad()
     def update(self, output: TimeMAEForPreTrainingOutput) -> None:
@@ -61,25 +63,25 @@ class CodewordMetrics:
         counts.scatter_add_(0, codewords.flatten(), masked.flatten().double())
         sums = torch.stack(
             [
-                num_masked,
-                ((rank == 1) & masked).sum(),
-                (gains * masked).sum(),
-                output["mcc_loss"] * num_masked,
-                output["mrr_loss"] * num_masked,
+                num_masked.double(),
+                ((rank == 1) & masked).sum().double(),
+                (gains.double() * masked).sum(),
+                output["mcc_loss"].double() * num_masked,
+                output["mrr_loss"].double() * num_masked,
             ]
         )
-        sums = torch.cat([sums.double(), counts])
-        self.sums = sums if self.sums is None else self.sums + sums
+        sums = torch.cat([sums, counts])
+        self.sums = self.sums.to(sums.device) + sums
 
     def compute(self, reduce: Callable[[torch.Tensor], torch.Tensor] | None = None) -> dict[str, float]:
         """
-        Returns the means since the last reset, by name; an empty dictionary if there was no update. `reduce` is
-        optional and sums a tensor over the processes.
+        Returns the means since the last reset, by name; an empty dictionary if there was no masked patch. `reduce` is
+        optional and sums a tensor over the processes, of which each has to call this.
         """
-        if self.sums is None:
-            return {}
         sums = self.sums if reduce is None else reduce(self.sums)
-        num_masked, counts = sums[0].clamp(min=1), sums[5:]
+        num_masked, counts = sums[0], sums[5:]
+        if num_masked == 0:
+            return {}
         hits, ndcg, mcc_loss, mrr_loss = (sums[1:5] / num_masked).tolist()
         return {
             "mcc_loss": mcc_loss,
@@ -113,7 +115,11 @@ class ClassificationMetrics(evaluate.Metric):
 
 
 def classification_metrics(prediction: EvalPrediction) -> dict[str, float]:
-    """`compute_metrics` for Trainer: returns accuracy and macro-F1 of logits `(n, num_labels)` and labels `(n,)`."""
+    """
+    `compute_metrics` for Trainer: returns accuracy and macro-F1 of logits `(n, num_labels)` and labels `(n,)`; raises
+    FloatingPointError if a logit is not finite.
+    """
+    check_predictions(prediction.predictions)
     return ClassificationMetrics().compute(
         predictions=prediction.predictions.argmax(-1), references=prediction.label_ids
     )
@@ -122,8 +128,9 @@ def classification_metrics(prediction: EvalPrediction) -> dict[str, float]:
 def regression_metrics(prediction: EvalPrediction) -> dict[str, float]:
     """
     `compute_metrics` for Trainer: returns the mean squared and the mean absolute error of predictions `(n, 1)` and
-    targets `(n,)`.
+    targets `(n,)`; raises FloatingPointError if a prediction is not finite.
     """
+    check_predictions(prediction.predictions)
     predicted = prediction.predictions.reshape(-1)
     return {
         "mse": float(mean_squared_error(prediction.label_ids, predicted)),
@@ -155,6 +162,7 @@ def extract_features(
 
     Raises:
         ValueError: a series that the feature extractor refuses.
+        FloatingPointError: a representation that is not finite.
     """
     encoder = model.base_model.eval()
     collator = TimeMAEDataCollator(feature_extractor)
@@ -164,7 +172,9 @@ def extract_features(
         for batch in tqdm(loader, desc=description, leave=False, disable=not progress):
             outputs = encoder(**{name: tensor.to(model.device) for name, tensor in batch.items()})
             features.append(outputs.pooler_output.float().cpu())
-    return torch.cat(features).numpy()
+    representations = torch.cat(features).numpy()
+    check_predictions(representations)
+    return representations
 
 
 def with_pooler_output(

@@ -1,16 +1,30 @@
 # Copyright 2026 The TimeMAE for Hugging Face authors. Licensed under the Apache License, Version 2.0.
-"""`Trainer` for TimeMAE: its optimizer, its order of the series, its model card, and what pre-training logs."""
+"""
+`Trainer` for TimeMAE: its optimizer, its order of the series, losses and evaluations that do not depend on how a batch
+is divided, an end where numbers are not finite, and its model card.
+"""
 
 import copy
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import datasets
 import torch
-from transformers import Trainer, TrainerCallback
+from accelerate.data_loader import DataLoaderShard
+from torch.utils.data import DataLoader, IterableDataset
+from transformers import Trainer
+from transformers.trainer_utils import EvalLoopOutput
 
-from .evaluation import CodewordMetrics, TimeMAEHead, with_pooler_output
+from .evaluation import TimeMAEHead, with_pooler_output
+from .finite import ADVICE, all_finite, describe_overflow, find_row, iterate_tensors
 from .model_card import make_model_card
+from .shares import Dealer, RowShares, Share, ShareCollator, make_evaluation_dataset, pad_rows
+
+
+# GradScaler starts at 2¹⁶ and halves its scale with each step that it leaves out.
+SMALLEST_SCALE = 2.0**-14
 
 
 class ShuffledRows(torch.utils.data.Sampler[int]):
@@ -41,9 +55,23 @@ class ShuffledRows(torch.utils.data.Sampler[int]):
 
 class TimeMAETrainer(Trainer):
     """
-    `Trainer` that follows the `encoder_learning_rate` of [`RunArguments`], whose model card, that of `push_to_hub`
-    included, is written by [`make_model_card`], and whose random order is [`ShuffledRows`].
+    `Trainer` with the following differences.
+
+    - It follows the `encoder_learning_rate` of [`RunArguments`], its model card, that of `push_to_hub` included, is
+      written by [`make_model_card`], and its random order is [`ShuffledRows`].
+    - The loss of an optimizer step is a mean over the series of the whole batch, however gradient accumulation and
+      several processes divide it. A series that a process gets twice at the end of an epoch counts once.
+    - An evaluation gives one result, whatever the batch size and the number of processes.
+    - Training whose loss or gradient is not finite, and an evaluation whose outputs are not, stop with
+      FloatingPointError; weights that are not finite are not saved. On a CPU it looks at each step, else when it logs
+      or saves. Steps that GradScaler leaves out are no fault.
     """
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self._share: Share | None = None  # what is being evaluated
+        self._num_evaluated = 0
+        self._fault: str | None = None  # what is wrong with the batch that is being trained on
 
     def create_optimizer(self, *args):
         """Returns the optimizer; the visible encoder has groups of its own if it has a learning rate of its own."""
@@ -66,6 +94,224 @@ class TimeMAETrainer(Trainer):
         ):
             return sampler
         return ShuffledRows(len(sampler), self.args.seed if self.args.data_seed is None else self.args.data_seed)
+
+    # --- Losses: means over the items of the whole batch ---
+
+    def count_items(self, inputs: Mapping[str, Any]) -> torch.Tensor:
+        """Returns how many items the loss of a batch is a mean over: of how many series."""
+        return torch.tensor(len(next(iter(inputs.values()))))
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator, num_batches: int, device: torch.device
+    ) -> tuple[list, torch.Tensor | None]:
+        """
+        Takes the batches of one optimizer step.
+
+        Returns:
+            the batches of this process, without the series that only fill up the last one; and how many items the
+            batches of all processes have.
+        """
+        batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        if not batches:
+            return batches, None
+        self._drop_fillers(batches[-1])
+        num_items = torch.as_tensor(sum(self._count_real_items(batch) for batch in batches))
+        if self.args.average_tokens_across_devices and self.accelerator.num_processes > 1:
+            num_items = self.accelerator.reduce(num_items.to(device), "sum")
+        return batches, num_items
+
+    def _drop_fillers(self, batch: dict[str, Any]) -> None:
+        """Takes out of the last batch of an epoch what accelerate has filled it up with: series from the beginning."""
+        settings = self.args.accelerator_config
+        fills = settings.even_batches and not self.args.dataloader_drop_last
+        sampled_by_rank = self.args.train_sampling_strategy == "batch_rebalance"
+        at_end = self.accelerator.gradient_state.end_of_dataloader
+        if self.accelerator.num_processes == 1 or not (fills and at_end) or sampled_by_rank:
+            return
+        if isinstance(self.train_dataset, IterableDataset):
+            return
+        batch_size = len(next(iter(batch.values())))
+        rest = len(self.train_dataset) % (batch_size * self.accelerator.num_processes)
+        if rest == 0:
+            return
+        num_rows = min(max(rest - self.accelerator.process_index * batch_size, 0), batch_size)
+        for name, value in batch.items():
+            batch[name] = value[: max(num_rows, 1)]
+        batch["is_filler"] = num_rows == 0
+
+    def _count_real_items(self, batch: Mapping[str, Any]) -> torch.Tensor:
+        return torch.tensor(0) if batch.get("is_filler") else self.count_items(batch)
+
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | None = None,
+    ) -> torch.Tensor | tuple[torch.Tensor, Any]:
+        """
+        Returns the loss of a batch, and the outputs of the model if they are asked for. With `num_items_in_batch`,
+        which counts the items of all batches of an optimizer step, it is the part of this batch in their mean.
+        """
+        num_items = self._count_real_items(inputs)
+        inputs.pop("is_filler", None)
+        # A model or a function that divides by num_items_in_batch itself does as in Trainer.
+        is_divided = self.model_accepts_loss_kwargs or self.compute_loss_func is not None
+        loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch if is_divided else None)
+        if model.training and loss.device.type == "cpu" and not all_finite([loss]):
+            self._fault = describe_overflow(inputs, outputs, lambda row: self._name_train_series(inputs, row))
+        if num_items_in_batch is not None and not is_divided:
+            # Trainer divides by the batches of a step, and data parallelism by the processes: here they do not count.
+            parts = self.current_gradient_accumulation_steps
+            if self.args.average_tokens_across_devices:
+                parts *= self.accelerator.num_processes
+            loss = loss * (num_items * parts / num_items_in_batch.clamp(min=1))
+        return (loss, outputs) if return_outputs else loss
+
+    # --- Evaluation: one result, however it is divided ---
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:
+        """Returns the batches of an evaluation that fall to this process, each with its [`Share`]."""
+        loader = super().get_eval_dataloader(eval_dataset)
+        dataset = self.eval_dataset if eval_dataset is None else eval_dataset
+        return self._deal_out(self.eval_dataset[dataset] if isinstance(dataset, str) else dataset, loader)
+
+    def get_test_dataloader(self, test_dataset: Any) -> DataLoader:
+        """Returns the batches of a prediction that fall to this process, each with its [`Share`]."""
+        return self._deal_out(test_dataset, super().get_test_dataloader(test_dataset))
+
+    def _deal_out(self, dataset: Any, loader: DataLoader) -> DataLoader:
+        if not isinstance(dataset, IterableDataset):
+            dataset = loader.dataset  # without the columns that the model does not take
+        dealer = Dealer(self.args.eval_batch_size, self.accelerator.num_processes, self.accelerator.process_index)
+        return DataLoaderShard(
+            make_evaluation_dataset(dataset, dealer),
+            device=self.args.device,
+            batch_size=None,  # the data set gives whole batches
+            collate_fn=ShareCollator(loader.collate_fn),
+            num_workers=loader.num_workers,
+            pin_memory=loader.pin_memory,
+            prefetch_factor=loader.prefetch_factor,
+            multiprocessing_context=loader.multiprocessing_context,
+        )
+
+    def num_examples(self, dataloader: DataLoader) -> int:
+        """Returns how many series a loader goes over."""
+        dataset = getattr(dataloader, "dataset", None)
+        return len(dataset.dataset) if isinstance(dataset, RowShares) else super().num_examples(dataloader)
+
+    def evaluation_loop(self, *args, **kwargs) -> EvalLoopOutput:
+        """
+        Evaluates, as `Trainer.evaluation_loop` does; the arguments are its own.
+
+        Raises:
+            FloatingPointError: the model returns numbers that are not finite.
+        """
+        self._num_evaluated = 0
+        self.gather_function = self._gather_rows
+        output = super().evaluation_loop(*args, **kwargs)
+        return output._replace(num_samples=self._num_evaluated) if self._num_evaluated else output
+
+    def prediction_step(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, Any],
+        prediction_loss_only: bool,
+        ignore_keys: list[str] | None = None,
+    ) -> tuple[torch.Tensor | None, Any, Any]:
+        """
+        Evaluates one batch, as `Trainer.prediction_step` does; the arguments are its own.
+
+        Raises:
+            FloatingPointError: the model returns numbers that are not finite.
+        """
+        self._share = share = inputs.pop("share", None)
+        loss, logits, labels = super().prediction_step(model, inputs, False, ignore_keys)
+        if not all_finite(iterate_tensors((loss, logits))):
+            first_row = 0 if share is None else share.first_row
+            found = describe_overflow(inputs, logits, lambda row: f"series {first_row + row}")
+            raise FloatingPointError(f"expected finite outputs of the model in the evaluation, got others. {found}")
+        self._num_evaluated += 0 if share is None else share.step_rows
+        return (loss, None, None) if prediction_loss_only else (loss, logits, labels)
+
+    def _gather_rows(self, tensors: Any) -> Any:
+        """Returns the rows of all processes in the order of the data set; the first axis of the tensors is the row."""
+        if isinstance(tensors, tuple | list):
+            return type(tensors)(self._gather_rows(tensor) for tensor in tensors)
+        if self._share is None:
+            return self.accelerator.gather_for_metrics(tensors)
+        if self.accelerator.num_processes > 1:
+            tensors = self.accelerator.gather(pad_rows(tensors, self.args.eval_batch_size))
+        return tensors[: self._share.step_rows]
+
+    # --- Numbers that are not finite ---
+
+    def training_step(self, *args, **kwargs) -> torch.Tensor:
+        """
+        Trains on one batch, as `Trainer.training_step` does; the arguments are its own.
+
+        Raises:
+            FloatingPointError: the loss is not finite (on other devices than a CPU, see `log`).
+        """
+        loss = super().training_step(*args, **kwargs)
+        if self._fault is not None:
+            # After the backward pass, in which other processes wait for this one.
+            fault, self._fault = self._fault, None
+            raise FloatingPointError(f"expected a finite loss, got another in step {self._name_step()}. {fault}")
+        return loss
+
+    def _get_grad_norm(self, *args, **kwargs):
+        norm = super()._get_grad_norm(*args, **kwargs)
+        on_cpu = not isinstance(norm, torch.Tensor) or norm.device.type == "cpu"
+        if on_cpu and self.accelerator.scaler is None and not math.isfinite(norm):
+            raise FloatingPointError(
+                f"expected a finite gradient, got a norm of {float(norm)} in step {self._name_step()}. {ADVICE}"
+            )
+        return norm
+
+    def _name_step(self) -> str:
+        return f"{self.state.global_step + 1}; weights and checkpoints are those of before it"
+
+    def _name_train_series(self, inputs: Mapping[str, Any], row: int) -> str:
+        number = find_row(self.train_dataset, self.data_collator, inputs["past_values"][row])
+        return f"series {row} of the batch" if number is None else f"series {number} of train"
+
+    def log(self, logs: dict[str, float], *args, **kwargs) -> None:
+        """
+        Logs, as `Trainer.log` does; the arguments are its own.
+
+        Raises:
+            FloatingPointError: a loss or the norm of the gradient is not finite, or GradScaler has left out so many
+                steps that the gradient will not become finite.
+        """
+        scaler = self.accelerator.scaler
+        for name, value in logs.items():
+            is_watched = name.endswith("loss") or (name == "grad_norm" and scaler is None)
+            if is_watched and not math.isfinite(value):
+                raise FloatingPointError(
+                    f"expected a finite {name}, got {value} between the last log and step {self.state.global_step}. "
+                    f"{ADVICE}"
+                )
+        if "loss" in logs and scaler is not None and scaler.get_scale() < SMALLEST_SCALE:
+            raise FloatingPointError(
+                f"expected finite gradients, got none up to step {self.state.global_step}, though GradScaler has "
+                f"lowered its scale to {scaler.get_scale()}. {ADVICE}"
+            )
+        super().log(logs, *args, **kwargs)
+
+    def save_model(self, *args, **kwargs) -> None:
+        """
+        Saves, as `Trainer.save_model` does; the arguments are its own.
+
+        Raises:
+            FloatingPointError: a weight is not finite. Nothing is written then.
+        """
+        if not all_finite(parameter.detach() for parameter in self.model.parameters()):
+            raise FloatingPointError(
+                f"expected finite weights to save, got others at step {self.state.global_step}; checkpoints of before "
+                f"are as they were. {ADVICE}"
+            )
+        super().save_model(*args, **kwargs)
 
     def create_model_card(self, *args, **kwargs):
         """
@@ -113,59 +359,3 @@ def train_head(trainer: TimeMAETrainer, resume_from_checkpoint: str | None = Non
     metrics = head_trainer.train(resume_from_checkpoint=resume_from_checkpoint).metrics
     trainer.state = head_trainer.state
     return metrics
-
-
-class GumbelTemperatureSchedule(TrainerCallback):
-    """
-    Moves `gumbel_temperature` linearly from its value in the configuration to `end` over the run. It is a function of
-    the step alone, so a resumed run goes on where it stopped.
-
-    Args:
-        start: the temperature of the first step.
-        end: the temperature after the last step.
-    """
-
-    def __init__(self, start: float, end: float):
-        self.start, self.end = start, end
-
-    def on_step_begin(self, args, state, control, model=None, **kwargs):
-        model.config.gumbel_temperature = self.start + (self.end - self.start) * state.global_step / state.max_steps
-
-
-class PreTrainingTrainer(TimeMAETrainer):
-    """
-    [`TimeMAETrainer`] that also logs, in training and in evaluation, what [`CodewordMetrics`] computes, and follows
-    the `gumbel_temperature_end` of [`PreTrainingArguments`].
-    """
-
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        config = self.model.config
-        self._train_metrics = CodewordMetrics(config.codebook_size)
-        self._eval_metrics = CodewordMetrics(config.codebook_size)
-        end = getattr(self.args, "gumbel_temperature_end", None)
-        if end is not None:
-            self.add_callback(GumbelTemperatureSchedule(config.gumbel_temperature, end))
-
-    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        loss, output = super().compute_loss(model, inputs, True, num_items_in_batch)
-        (self._train_metrics if model.training else self._eval_metrics).update(output)
-        return (loss, output) if return_outputs else loss
-
-    def log(self, logs, *args, **kwargs):
-        if "loss" in logs:
-            logs |= self._train_metrics.compute(self._sum_over_processes)
-            self._train_metrics.reset()
-        super().log(logs, *args, **kwargs)
-
-    def evaluation_loop(
-        self, dataloader, description, prediction_loss_only=None, ignore_keys=None, metric_key_prefix="eval"
-    ):
-        self._eval_metrics.reset()
-        output = super().evaluation_loop(dataloader, description, True, ignore_keys, metric_key_prefix)
-        metrics = self._eval_metrics.compute(self._sum_over_processes)
-        output.metrics.update({f"{metric_key_prefix}_{name}": value for name, value in metrics.items()})
-        return output
-
-    def _sum_over_processes(self, sums: torch.Tensor) -> torch.Tensor:
-        return self.accelerator.reduce(sums, "sum")

@@ -2,7 +2,7 @@
 Trains a small model on BasicMotions without dropout or Gumbel noise and with given masks, so that runs can be compared
 number by number whatever the number of processes. Writes the losses and, for each rank, the weights.
 
-    python train.py pretraining OUTPUT_DIR BATCH_SIZE [--kill_at STEP] [--resume]
+    python train.py pretraining OUTPUT_DIR BATCH_SIZE [--accumulate BATCHES] [--ragged] [--kill_at STEP] [--resume]
 """
 
 import argparse
@@ -12,7 +12,7 @@ import signal
 from pathlib import Path
 
 import torch
-from transformers import Trainer, TrainerCallback, set_seed
+from transformers import TrainerCallback, set_seed
 
 from data_timemae import load_time_series
 from timemae import TimeMAEConfig, TimeMAEForPreTraining, TimeMAEForTimeSeriesClassification
@@ -20,6 +20,7 @@ from training_timemae import (
     PreTrainingArguments,
     PreTrainingTrainer,
     TimeMAEDataCollator,
+    TimeMAETrainer,
     make_feature_extractor,
     with_fixed_masks,
 )
@@ -38,6 +39,8 @@ parser = argparse.ArgumentParser()
 parser.add_argument("task", choices=["pretraining", "classification"])
 parser.add_argument("output_dir", type=Path)
 parser.add_argument("batch_size", type=int)
+parser.add_argument("--accumulate", type=int, default=1, help="batches of an optimizer step")
+parser.add_argument("--ragged", action="store_true", help="series of unequal lengths")
 parser.add_argument("--dropout", type=float, default=0.0)
 parser.add_argument("--kill_at", type=int)
 parser.add_argument("--bert", action="store_true", help="a BERT for the visible encoder")
@@ -45,6 +48,10 @@ parser.add_argument("--resume", action="store_true")
 arguments = parser.parse_args()
 
 dataset = load_time_series("BasicMotions", validation_size=0.2)
+if arguments.ragged:
+    dataset["train"] = dataset["train"].map(
+        lambda row, index: {"past_values": row["past_values"][: 100 - 13 * (index % 6)]}, with_indices=True
+    )
 bert = {
     "model_type": "bert",
     "vocab_size": 50,
@@ -73,12 +80,13 @@ config = TimeMAEConfig(
 set_seed(0)
 is_pretraining = arguments.task == "pretraining"
 train = dataset["train"]
-trainer = (PreTrainingTrainer if is_pretraining else Trainer)(
+trainer = (PreTrainingTrainer if is_pretraining else TimeMAETrainer)(
     (TimeMAEForPreTraining if is_pretraining else TimeMAEForTimeSeriesClassification)(config),
     PreTrainingArguments(
         output_dir=arguments.output_dir,
         num_train_epochs=3,
         per_device_train_batch_size=arguments.batch_size,
+        gradient_accumulation_steps=arguments.accumulate,
         logging_strategy="steps",
         logging_steps=1,
         eval_strategy="no",

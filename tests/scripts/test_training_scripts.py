@@ -169,3 +169,24 @@ def test_a_pretrained_encoder_through_the_scripts(run_script, tiny_bert, tmp_pat
     assert 0 <= read_results(tmp_path / "classifier")["metrics"]["test_accuracy"] <= 1
     with pytest.raises(ValueError, match="expected one of .* got --model_name_or_path and --encoder_name_or_path"):
         run_script("run_linear_probe.py", *start, *flags(output_dir="probe2", encoder_name_or_path=tiny_bert))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", ["run_pretraining.py", "run_classification.py"])
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_huge_value_ends_a_run_without_normalisation(run_script, tmp_path, script, split):
+    generator = np.random.default_rng(0)
+    arrays = {"y_train": np.arange(40) % 2, "y_test": np.arange(40) % 2}
+    for name in ("train", "test"):
+        arrays[f"X_{name}"] = generator.normal(size=(40, 12, 2)).astype(np.float32)
+    arrays[f"X_{split}"][:, 3, 1] = 1e30  # in each series, whatever the split for validation
+    np.savez(tmp_path / "numbers.npz", **arrays)
+    command = flags(dataset="numbers.npz", output_dir="run", num_train_epochs=1, normalization="none", **SMALL)
+    if (script, split) == ("run_pretraining.py", "test"):
+        run_script(script, *command)  # does not read test
+        return
+    with pytest.raises(FloatingPointError, match="1e[+]30 in channel 1 of series"):
+        run_script(script, *command)
+    assert not (tmp_path / "run" / "results.json").exists()
+    for path in (tmp_path / "run").rglob("model.safetensors"):
+        assert all(weight.isfinite().all() for weight in load_file(path).values())

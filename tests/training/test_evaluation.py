@@ -70,6 +70,14 @@ def test_regression_metrics():
     assert metrics == {"mse": 2.0, "mae": 1.0}
 
 
+@pytest.mark.parametrize("metrics", [classification_metrics, regression_metrics])
+def test_no_metric_of_predictions_that_are_not_finite(metrics):
+    predictions = np.ones((4, 1))
+    predictions[2] = np.nan
+    with pytest.raises(FloatingPointError, match="NaN or infinity for 1 of 4 series, the first of them series 2"):
+        metrics(EvalPrediction(predictions, np.zeros(4)))
+
+
 def test_features_do_not_depend_on_the_batch(vowels, vowels_config):
     model = TimeMAEModel(vowels_config)
     extractor = make_feature_extractor(vowels)

@@ -17,10 +17,12 @@ from training_timemae import (
     TimeMAEDataCollator,
     TimeMAETrainer,
     classification_metrics,
+    extract_features,
     make_feature_extractor,
     train_head,
     with_fixed_masks,
 )
+from training_timemae.shares import Dealer, make_evaluation_dataset
 
 
 LOGGED = {"loss", "mcc_loss", "mrr_loss", "hits@1", "ndcg@10", "codebook_perplexity", "codebook_usage"}
@@ -56,6 +58,45 @@ def test_pretraining_logs_losses_and_codebook(vowels, vowels_config, tmp_path):
     for entry in train:
         assert entry["loss"] == pytest.approx(entry["mcc_loss"] + 5 * entry["mrr_loss"], rel=0.02)
     assert trainer.evaluate()["eval_loss"] == pytest.approx(validation[-1]["eval_loss"], abs=1e-6)
+
+
+def test_an_evaluation_does_not_depend_on_the_batch_size(vowels, vowels_config, tmp_path):
+    model, expected = TimeMAEForPreTraining(vowels_config), None
+    for batch_size in (1, 3, 7, 64, 256):
+        trainer = pretrain(vowels, vowels_config, tmp_path, per_device_eval_batch_size=batch_size)
+        trainer.model = model
+        for rows in (vowels["validation"], with_fixed_masks(vowels["validation"], 3)):
+            metrics = {name: value for name, value in trainer.evaluate(rows).items() if name[5:] in LOGGED}
+            expected = expected or metrics
+            assert metrics == pytest.approx(expected, abs=1e-6), batch_size
+    assert expected["eval_loss"] == pytest.approx(expected["eval_mcc_loss"] + 5 * expected["eval_mrr_loss"])
+
+
+@pytest.mark.parametrize("num_processes", [1, 2, 3])
+def test_shares_count_each_row_once(num_processes):
+    for num_rows in (1, 2, 5, 12, 13):
+        rows = [{"row": row} for row in range(num_rows)]
+        counted, num_steps = [], set()
+        for process in range(num_processes):
+            dealer = Dealer(2, num_processes, process)
+            steps = list(make_evaluation_dataset(Stream(rows), dealer))
+            by_number = make_evaluation_dataset(rows, dealer)
+            assert steps == [by_number[step] for step in range(len(by_number))]
+            num_steps.add(len(steps))
+            for batch, share in steps:
+                assert len(batch) == max(share.num_rows, 1)
+                counted += batch[: share.num_rows]
+                assert not share.num_rows or batch[0]["row"] == share.first_row
+        assert sorted(row["row"] for row in counted) == list(range(num_rows))
+        assert num_steps == {-(-num_rows // (2 * num_processes))}
+
+
+class Stream(torch.utils.data.IterableDataset):
+    def __init__(self, rows):
+        self.rows = rows
+
+    def __iter__(self):
+        return iter(self.rows)
 
 
 @pytest.mark.slow
@@ -124,28 +165,25 @@ def test_trainer_keeps_its_order_and_resumes_within_an_epoch(vowels, vowels_conf
 
 @pytest.mark.slow
 def test_gradient_accumulation_gives_the_loss_of_the_large_batch(vowels, vowels_config, tmp_path):
-    settings = {"lr_scheduler_type": "constant", "warmup_steps": 0, "eval_strategy": "no", "save_strategy": "no"}
-    rows = with_fixed_masks(vowels["train"].select(range(32)), 3)
     vowels_config.gumbel_noise_scale = 0.0
-    weights = []
-    for batch_size, accumulation in ((16, 1), (4, 4)):
+    rows = vowels["train"].select(range(40))  # of unequal lengths; the last batch is smaller
+    losses, weights = [], []
+    for batch_size, accumulation in ((32, 1), (4, 8)):
         trainer = pretrain(
-            {"train": rows, "validation": vowels["validation"]},
+            {"train": with_fixed_masks(rows, 3), "validation": vowels["validation"]},
             vowels_config,
             tmp_path / str(batch_size),
             per_device_train_batch_size=batch_size,
             gradient_accumulation_steps=accumulation,
-            max_steps=2,
-            train_sampling_strategy="sequential",
-            **settings,
+            logging_strategy="steps",
+            logging_steps=1,
+            eval_strategy="no",
+            save_strategy="no",
         )
-        # Series of one length, so that every part of a batch holds as many masked patches.
-        trainer.data_collator = lambda rows: {
-            "past_values": torch.tensor(np.stack([row["past_values"][:7] for row in rows])),
-            "masking_noise": torch.tensor([row["masking_noise"][:3] for row in rows]),
-        }
         trainer.train()
+        losses.append([entry["loss"] for entry in trainer.state.log_history if "loss" in entry])
         weights.append(trainer.model.state_dict())
+    assert len(losses[0]) == 6 and losses[1] == pytest.approx(losses[0], abs=1e-5)
     for name, weight in weights[0].items():
         torch.testing.assert_close(weight, weights[1][name], atol=1e-5, rtol=0)
 
@@ -257,3 +295,120 @@ def test_the_encoder_may_have_its_own_learning_rate(vowels_config, tmp_path):
     for name, (rate, weight_decay) in before.items():
         assert rate == 0.1
         assert after[name] == (0.01 if name.startswith("timemae.encoder.") else 0.1, weight_decay), name
+
+
+# --- Numbers that are not finite ---
+
+
+def with_huge_value(dataset, row, channel):
+    """Returns the data set with 1e30 in a channel of a row."""
+
+    def change(values, index):
+        if index == row:
+            values["past_values"] = np.array(values["past_values"])
+            values["past_values"][3, channel] = 1e30
+        return values
+
+    return dataset.map(change, with_indices=True, load_from_cache_file=False)
+
+
+def unnormalised(vowels, model, directory, trainer_class=PreTrainingTrainer, **arguments):
+    return trainer_class(
+        model,
+        PreTrainingArguments(output_dir=directory, num_train_epochs=2, use_cpu=True, disable_tqdm=True, **arguments),
+        train_dataset=vowels["train"],
+        eval_dataset=vowels["validation"],
+        data_collator=TimeMAEDataCollator(make_feature_extractor(vowels, "none")),
+        compute_metrics=None if trainer_class is PreTrainingTrainer else classification_metrics,
+    )
+
+
+@pytest.mark.parametrize("trainer_class", [PreTrainingTrainer, TimeMAETrainer])
+def test_a_loss_that_is_not_finite_ends_training(vowels, vowels_config, tmp_path, trainer_class):
+    pretraining = trainer_class is PreTrainingTrainer
+    model = (TimeMAEForPreTraining if pretraining else TimeMAEForTimeSeriesClassification)(vowels_config)
+    bad = {"train": with_huge_value(vowels["train"], 37, channel=4), "validation": vowels["validation"]}
+    trainer = unnormalised(bad, model, tmp_path, trainer_class)
+    message = r"finite loss, got another in step [12];.* 1 of \d+ series.* 1e\+30 in channel 4 of series 37 of train"
+    with pytest.raises(FloatingPointError, match=message):
+        trainer.train()
+    assert all(weight.isfinite().all() for weight in model.state_dict().values())
+    assert not list(tmp_path.glob("checkpoint-*"))
+
+
+def test_a_gradient_that_is_not_finite_ends_training_and_leaves_the_checkpoint(vowels, vowels_config, tmp_path):
+    class Overflow(TrainerCallback):
+        def on_step_begin(self, args, state, control, model=None, **kwargs):
+            if state.global_step == 2:
+                model.mask_token.register_hook(lambda gradient: gradient * 1e30 * 1e30)
+
+    trainer = pretrain(vowels, vowels_config, tmp_path, eval_strategy="no")
+    trainer.add_callback(Overflow())
+    with pytest.raises(FloatingPointError, match="finite gradient, got a norm of (inf|nan) in step 3;"):
+        trainer.train()
+    assert [path.name for path in tmp_path.glob("checkpoint-*")] == ["checkpoint-2"]
+    saved = load_file(tmp_path / "checkpoint-2" / "model.safetensors")
+    for name, weight in trainer.model.state_dict().items():
+        assert weight.equal(saved[name]), name
+
+
+def test_weights_that_are_not_finite_are_not_saved(vowels, vowels_config, tmp_path):
+    trainer = pretrain(vowels, vowels_config, tmp_path / "run")
+    with torch.no_grad():
+        trainer.model.mask_token[0] = torch.nan
+    with pytest.raises(FloatingPointError, match="finite weights to save, got others at step 0"):
+        trainer.save_model()
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize("name", ["loss", "grad_norm", "eval_loss", "train_loss"])
+def test_a_log_that_is_not_finite_ends_the_run(vowels, vowels_config, tmp_path, name):
+    trainer = pretrain(vowels, vowels_config, tmp_path)
+    with pytest.raises(FloatingPointError, match=f"expected a finite {name}, got nan between the last log and step 0"):
+        trainer.log({name: float("nan")})
+    assert trainer.args.logging_nan_inf_filter is False
+
+
+def test_steps_that_a_gradient_scaler_leaves_out_are_no_fault(vowels, vowels_config, tmp_path):
+    trainer = pretrain(vowels, vowels_config, tmp_path)
+    trainer.accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=1.0)
+    trainer.accelerator.scaler.scale(torch.ones(()))  # sets the scale up
+    trainer.log({"loss": 1.0, "grad_norm": float("inf")})
+    trainer.accelerator.scaler.update(2.0**-20)
+    with pytest.raises(FloatingPointError, match="GradScaler has lowered its scale"):
+        trainer.log({"loss": 1.0, "grad_norm": float("inf")})
+
+
+@pytest.mark.parametrize("batch_size", [7, 256])
+@pytest.mark.parametrize("trainer_class", [PreTrainingTrainer, TimeMAETrainer])
+def test_no_metric_comes_from_outputs_that_are_not_finite(vowels, vowels_config, tmp_path, trainer_class, batch_size):
+    pretraining = trainer_class is PreTrainingTrainer
+    model = (TimeMAEForPreTraining if pretraining else TimeMAEForTimeSeriesClassification)(vowels_config)
+    trainer = unnormalised(vowels, model, tmp_path, trainer_class, per_device_eval_batch_size=batch_size)
+    bad = with_huge_value(vowels["test"].select(range(20)), 11, channel=2)
+    for evaluate in (trainer.evaluate, trainer.predict):
+        with pytest.raises(FloatingPointError, match=r"1 of \d+ series.* 1e\+30 in channel 2 of series 11\b"):
+            evaluate(bad)
+    with pytest.raises(FloatingPointError, match="for 1 of 20 series, the first of them series 11"):
+        extract_features(model, bad, make_feature_extractor(vowels, "none"), progress=False)
+
+
+# --- The target encoder in several processes ---
+
+
+def test_target_encoders_that_differ_end_the_run(vowels, vowels_config, tmp_path, monkeypatch):
+    class Wrapped(torch.nn.parallel.DistributedDataParallel):
+        def __init__(self, module):
+            torch.nn.Module.__init__(self)
+            self.module = module
+
+    trainer = pretrain(vowels, vowels_config, tmp_path)
+    trainer.model_wrapped = Wrapped(trainer.model)
+    other = torch.zeros(())
+    monkeypatch.setattr(trainer.accelerator, "gather", lambda values: torch.cat([values, values + other]))
+    trainer.log({"loss": 1.0})
+    other += 1e-3
+    with pytest.raises(
+        RuntimeError, match=r"the same target encoder in all processes, got another in \[1\] than in 0"
+    ):
+        trainer.log({"loss": 1.0})
