@@ -7,10 +7,11 @@ from pathlib import Path
 
 import datasets
 import torch
-from transformers import Trainer, TrainerCallback
+from transformers import TrainerCallback
 
 from .evaluation import CodewordMetrics, TimeMAEHead, with_pooler_output
 from .model_card import make_model_card
+from .resumable import ResumableTrainer
 
 
 class ShuffledRows(torch.utils.data.Sampler[int]):
@@ -39,10 +40,10 @@ class ShuffledRows(torch.utils.data.Sampler[int]):
             yield from rows.tolist()
 
 
-class TimeMAETrainer(Trainer):
+class TimeMAETrainer(ResumableTrainer):
     """
-    `Trainer` that follows the `encoder_learning_rate` of [`RunArguments`], whose model card, that of `push_to_hub`
-    included, is written by [`make_model_card`], and whose random order is [`ShuffledRows`].
+    [`ResumableTrainer`] that follows the `encoder_learning_rate` of [`RunArguments`], whose model card, that of
+    `push_to_hub` included, is written by [`make_model_card`], and whose random order is [`ShuffledRows`].
     """
 
     def create_optimizer(self, *args):
@@ -92,6 +93,7 @@ def train_head(trainer: TimeMAETrainer, resume_from_checkpoint: str | None = Non
     Returns:
         the metrics of training.
     """
+    trainer.check_resume(resume_from_checkpoint)
     model, feature_extractor = trainer.model, trainer.processing_class
     arguments = copy.copy(trainer.args)
     arguments.push_to_hub = False  # only the whole model is of use to others
@@ -110,6 +112,7 @@ def train_head(trainer: TimeMAETrainer, resume_from_checkpoint: str | None = Non
             for name, split in splits.items()
         },
     )
+    head_trainer.run_settings = trainer.describe_run()
     metrics = head_trainer.train(resume_from_checkpoint=resume_from_checkpoint).metrics
     trainer.state = head_trainer.state
     return metrics
