@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from training_timemae.arguments import DataArguments, FineTuningArguments, ModelArguments, parse_arguments
+from training_timemae.results import open_output_dir
 
 
 @dataclass
@@ -30,6 +31,21 @@ def main() -> None:
     arguments, data_arguments, model_arguments, training_arguments = parse_arguments(
         ClassificationArguments, DataArguments, ModelArguments, FineTuningArguments, description=__doc__
     )
+    with open_output_dir(
+        training_arguments.output_dir, training_arguments.resume_from_checkpoint, training_arguments.should_save
+    ) as checkpoint:
+        train(arguments, data_arguments, model_arguments, training_arguments, checkpoint, started)
+
+
+def train(
+    arguments: ClassificationArguments,
+    data_arguments: DataArguments,
+    model_arguments: Any,
+    training_arguments: FineTuningArguments,
+    checkpoint: str | None,
+    started: float,
+) -> None:
+    """Trains, from `checkpoint` on if there is one, in an output directory that this process holds."""
     if arguments.freeze_encoder and training_arguments.encoder_learning_rate is not None:
         raise ValueError("expected --encoder_learning_rate or --freeze_encoder, which does not train it, got both")
 
@@ -40,23 +56,24 @@ def main() -> None:
 
     from data_timemae import summarise
     from modeling_timemae import TimeMAEForTimeSeriesClassification
+    from target_encoder_timemae import some_values
     from training_timemae import (
         TimeMAEDataCollator,
         TimeMAETrainer,
         classification_metrics,
+        describe_source,
+        fingerprint,
         load_data,
         make_config,
         make_feature_extractor,
         make_model,
         order_for_training,
-        prepare_output_dir,
         publish,
         regression_metrics,
         train_head,
         write_results,
     )
 
-    checkpoint = prepare_output_dir(training_arguments.output_dir, training_arguments.resume_from_checkpoint)
     dataset = load_data(data_arguments, needs_labels=True)
     summary = summarise(dataset, progress=training_arguments.should_log and not training_arguments.disable_tqdm)
     labels = dataset["train"].features["labels"]
@@ -96,6 +113,12 @@ def main() -> None:
         processing_class=feature_extractor,
         compute_metrics=classification_metrics if is_classification else regression_metrics,
     )
+    trainer.run_settings = {
+        **describe_source(data_arguments, summary),
+        "freeze_encoder": arguments.freeze_encoder,
+        # The checkpoints of a head do not hold the encoder that it was trained on.
+        "start": fingerprint(some_values(model.parameters()).tolist()) if arguments.freeze_encoder else None,
+    }
     if arguments.freeze_encoder and not data_arguments.streaming:
         metrics = train_head(trainer, checkpoint)
     else:

@@ -25,7 +25,14 @@ import sys
 import time
 from pathlib import Path
 
-from training_timemae.results import check_same_settings, markdown_table, mean_and_deviation, write_results
+from training_timemae.checkpoints import find_checkpoint
+from training_timemae.results import (
+    check_same_settings,
+    lock_output_dir,
+    markdown_table,
+    mean_and_deviation,
+    write_results,
+)
 
 
 SCRIPTS = Path(__file__).resolve().parent
@@ -43,11 +50,16 @@ def run(script: str, output_dir: Path, *arguments: object) -> dict:
     results = output_dir / "results.json"
     if not results.is_file():
         command = [f"scripts/{script}", "--output_dir", str(output_dir), *map(str, arguments)]
-        checkpoints = list(output_dir.glob("checkpoint-*"))
-        if checkpoints:
+        try:
+            checkpoint = find_checkpoint(output_dir)
+        except FileNotFoundError as error:  # none is whole
+            print(f"{error}: the part starts anew", flush=True)
+            checkpoint = None
+        if checkpoint is not None:
             command += ["--resume_from_checkpoint", "last"]
         elif output_dir.exists():
-            shutil.rmtree(output_dir)
+            with lock_output_dir(output_dir):  # the script may still run, though the experiment was killed
+                shutil.rmtree(output_dir)
         print(f"\n$ python {shlex.join(command)}", flush=True)
         subprocess.run([sys.executable, SCRIPTS / script, *command[1:]], check=True)
     return json.loads(results.read_text())["metrics"]
@@ -170,6 +182,12 @@ def main() -> None:
     arguments = parser.parse_args()
     started = time.time()
     output = arguments.output_dir
+    with lock_output_dir(output):
+        run_experiment(arguments, output, started)
+
+
+def run_experiment(arguments: argparse.Namespace, output: Path, started: float) -> None:
+    """Makes what is not yet there of the experiment, in an output directory that this process holds."""
     settings = {name: value for name, value in vars(arguments).items() if name not in ("output_dir", "seeds")}
     check_same_settings(output, "experiment", settings)
 

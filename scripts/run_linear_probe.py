@@ -11,8 +11,10 @@ results.json, beside those of always answering the most frequent class. --help l
 
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
 from training_timemae.arguments import DataArguments, ModelArguments, parse_arguments
+from training_timemae.results import open_output_dir
 
 
 @dataclass
@@ -30,6 +32,12 @@ def main() -> None:
     arguments, data_arguments, model_arguments = parse_arguments(
         ProbeArguments, DataArguments, ModelArguments, description=__doc__
     )
+    with open_output_dir(arguments.output_dir):
+        probe(arguments, data_arguments, model_arguments, started)
+
+
+def probe(arguments: ProbeArguments, data_arguments: DataArguments, model_arguments: Any, started: float) -> None:
+    """Fits and scores the probe, in an output directory that this process holds."""
     if data_arguments.streaming:
         raise ValueError("expected --streaming for training only: a linear probe reads the whole data set")
 
@@ -47,11 +55,9 @@ def main() -> None:
         make_config,
         make_feature_extractor,
         make_model,
-        prepare_output_dir,
         write_results,
     )
 
-    prepare_output_dir(arguments.output_dir)
     dataset = load_data(data_arguments, needs_labels=True)
     summary = summarise(dataset)
     config = make_config(model_arguments, summary)
@@ -74,11 +80,11 @@ def main() -> None:
         for name, split in splits.items()
     }
     labels = {name: split["labels"][:] for name, split in splits.items()}
-    probe = fit_linear_probe(features["train"], labels["train"])
+    fitted = fit_linear_probe(features["train"], labels["train"])
     majority = DummyClassifier(strategy="most_frequent").fit(features["train"], labels["train"])
     metrics: dict[str, float] = {}
     for name in splits:
-        for kind, classifier in (("", probe), ("majority_", majority)):
+        for kind, classifier in (("", fitted), ("majority_", majority)):
             scores = ClassificationMetrics().compute(
                 predictions=classifier.predict(features[name]), references=labels[name]
             )

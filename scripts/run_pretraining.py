@@ -11,8 +11,10 @@ to resume from (--resume_from_checkpoint last) and results.json; --push_to_hub u
 """
 
 import time
+from typing import Any
 
 from training_timemae.arguments import DataArguments, ModelArguments, PreTrainingArguments, parse_arguments
+from training_timemae.results import open_output_dir
 
 
 def main() -> None:
@@ -20,7 +22,20 @@ def main() -> None:
     data_arguments, model_arguments, training_arguments = parse_arguments(
         DataArguments, ModelArguments, PreTrainingArguments, description=__doc__
     )
+    with open_output_dir(
+        training_arguments.output_dir, training_arguments.resume_from_checkpoint, training_arguments.should_save
+    ) as checkpoint:
+        pretrain(data_arguments, model_arguments, training_arguments, checkpoint, started)
 
+
+def pretrain(
+    data_arguments: DataArguments,
+    model_arguments: Any,
+    training_arguments: PreTrainingArguments,
+    checkpoint: str | None,
+    started: float,
+) -> None:
+    """Pre-trains, from `checkpoint` on if there is one, in an output directory that this process holds."""
     # What takes seconds to import waits until the arguments are read, so that --help answers at once.
     from transformers import set_seed
 
@@ -30,18 +45,17 @@ def main() -> None:
         PreTrainingTrainer,
         TimeMAEDataCollator,
         check_masking,
+        describe_source,
         load_data,
         make_config,
         make_feature_extractor,
         make_model,
         order_for_training,
-        prepare_output_dir,
         publish,
         with_fixed_masks,
         write_results,
     )
 
-    checkpoint = prepare_output_dir(training_arguments.output_dir, training_arguments.resume_from_checkpoint)
     dataset = load_data(data_arguments)
     summary = summarise(dataset, progress=training_arguments.should_log and not training_arguments.disable_tqdm)
     config = make_config(model_arguments, summary)
@@ -66,6 +80,7 @@ def main() -> None:
         data_collator=TimeMAEDataCollator(feature_extractor),
         processing_class=feature_extractor,
     )
+    trainer.run_settings = describe_source(data_arguments, summary)
     metrics = trainer.train(resume_from_checkpoint=checkpoint).metrics
     trainer.save_model()
     trainer.save_state()

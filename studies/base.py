@@ -5,6 +5,7 @@ A study is a program `studies/NAME.py` that answers one question; see README.md 
 """
 
 import argparse
+import contextlib
 import json
 import time
 from collections import Counter
@@ -21,7 +22,7 @@ from transformers import PreTrainedModel
 
 from data_timemae import summarise
 from feature_extraction_timemae import TimeMAEFeatureExtractor
-from training_timemae import check_same_settings, extract_features, write_results
+from training_timemae import check_same_settings, extract_features, lock_output_dir, write_json, write_results
 
 
 # --- A study and its output directory ---
@@ -41,6 +42,7 @@ class Study:
             a file name. A study that adds parts as it goes raises these counts.
 
     Raises:
+        OSError: the directory cannot be written, or another process works there.
         ValueError: the directory holds something else than this study with these settings; the error names the
             settings that differ.
     """
@@ -58,6 +60,8 @@ class Study:
         self.parts = Counter(parts)
         self._asked: set[Path] = set()
         self._seconds: dict[str, list[float]] = {}  # by kind, of the parts that this call has made
+        self._lock = contextlib.ExitStack()  # until `finish`, or until the study or its process ends
+        self._lock.enter_context(lock_output_dir(self.output_dir))
         check_same_settings(self.output_dir, name, self.settings(without=("output_dir", *free)))
 
     def settings(self, without: Sequence[str] = ()) -> dict[str, Any]:
@@ -135,14 +139,7 @@ class Study:
             (self.output_dir / "report.md").write_text(f"# {title}\n\n{note}{table}\n")
             print(f"\n{table}")
         print(f"\nThe results are in {self.output_dir} ({as_duration(time.time() - self.started)}).")
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Writes a JSON file that appears whole or not at all; makes its directory where there is none."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".part")
-    unfinished.write_text(json.dumps(content, indent=2) + "\n")
-    unfinished.replace(path)
+        self._lock.close()
 
 
 def as_duration(seconds: float) -> str:

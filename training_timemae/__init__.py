@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # editors and type checkers read the names here
         StartArguments,
         parse_arguments,
     )
+    from .checkpoints import find_checkpoint  # noqa: F401
     from .collator import TimeMAEDataCollator, with_fixed_masks  # noqa: F401
     from .evaluation import (  # noqa: F401
         ClassificationMetrics,
@@ -42,16 +43,21 @@ if TYPE_CHECKING:  # editors and type checkers read the names here
     from .pretraining import GumbelTemperatureSchedule, PreTrainingTrainer  # noqa: F401
     from .results import (  # noqa: F401
         check_same_settings,
+        lock_output_dir,
         markdown_table,
         mean_and_deviation,
+        open_output_dir,
         prepare_output_dir,
         provenance,
+        write_json,
         write_results,
     )
+    from .resumable import ResumableTrainer, fingerprint  # noqa: F401
     from .runs import (  # noqa: F401
         Splits,
         check_masking,
         count_channels,
+        describe_source,
         load_data,
         make_config,
         make_feature_extractor,
@@ -71,6 +77,7 @@ NAMES = {
         "StartArguments",
         "parse_arguments",
     ],
+    "checkpoints": ["find_checkpoint"],
     "collator": ["TimeMAEDataCollator", "with_fixed_masks"],
     "evaluation": [
         "ClassificationMetrics",
@@ -86,18 +93,23 @@ NAMES = {
     "model_card": ["make_model_card"],
     "pictures": ["plot_confusion_matrix", "plot_learning_curves", "plot_masked_series", "plot_representations"],
     "pretraining": ["GumbelTemperatureSchedule", "PreTrainingTrainer"],
+    "resumable": ["ResumableTrainer", "fingerprint"],
     "results": [
         "check_same_settings",
+        "lock_output_dir",
         "markdown_table",
         "mean_and_deviation",
+        "open_output_dir",
         "prepare_output_dir",
         "provenance",
+        "write_json",
         "write_results",
     ],
     "runs": [
         "Splits",
         "check_masking",
         "count_channels",
+        "describe_source",
         "load_data",
         "make_config",
         "make_feature_extractor",

@@ -1,20 +1,123 @@
 # Copyright 2026 The TimeMAE for Hugging Face authors. Licensed under the Apache License, Version 2.0.
 """What a run leaves on disk: its output directory, its settings, results.json, and tables of figures."""
 
+import contextlib
 import importlib.metadata
 import json
+import os
 import platform
 import shlex
+import socket
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import filelock
 import numpy as np
-from transformers.trainer_utils import get_last_checkpoint
+
+from .checkpoints import UNFINISHED, check_whole, find_checkpoint
+
+
+# What stands in an output directory while a process works there. Uploads to the Hub leave out what begins with "_".
+LOCK, HOLDER = "_lock", "_running.json"
+_held: set[tuple[int, Path]] = set()  # by this process, whose number a fork changes
+
+
+@contextlib.contextmanager
+def lock_output_dir(output_dir: str | Path) -> Iterator[None]:
+    """
+    Keeps other processes from writing into an output directory, which is made if there is none; one that nothing was
+    written to goes again. The lock ends with the process that holds it, however that ends. Within one process it may
+    be taken again.
+
+    Args:
+        output_dir: the directory.
+
+    Raises:
+        OSError: it cannot be written, or another process holds it, which the error names.
+    """
+    path = Path(output_dir).resolve()
+    held = (os.getpid(), path)
+    if held in _held:
+        yield
+        return
+    is_new = not path.exists()
+    lock = filelock.FileLock(path / LOCK)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        # Processes that a killed one has started, such as those of a data loader, take a moment to end.
+        lock.acquire(timeout=0 if _is_alive(_read_holder(path)) else 30)
+        (path / HOLDER).write_text(
+            json.dumps({"process": os.getpid(), "host": socket.gethostname(), "command": shlex.join(sys.argv)}) + "\n"
+        )
+    except filelock.Timeout as error:
+        holder = _read_holder(path) or {"process": "of unknown number", "host": "unknown", "command": "unknown"}
+        raise BlockingIOError(
+            "expected an output directory that no other process writes to, got {0}, which process {process} on {host} "
+            "holds ({command}); wait for its end or choose another --output_dir".format(output_dir, **holder)
+        ) from error
+    except OSError as error:
+        lock.release()
+        raise OSError(f"expected an output directory that can be written, got {output_dir}: {error}") from error
+    _held.add(held)
+    try:
+        yield
+    finally:
+        _held.discard(held)
+        for name in (HOLDER, LOCK):  # the lock last: whoever opens it now finds that it has gone
+            (path / name).unlink(missing_ok=True)
+        lock.release()
+        if is_new:
+            with contextlib.suppress(OSError):  # not empty
+                path.rmdir()
+
+
+def _read_holder(output_dir: Path) -> dict[str, Any] | None:
+    """Returns which process says that it works in a directory, if one does."""
+    with contextlib.suppress(OSError, ValueError):
+        return json.loads((output_dir / HOLDER).read_text())
+    return None
+
+
+def _is_alive(holder: dict[str, Any] | None) -> bool:
+    """Returns whether a process still runs; of one on another host, which cannot be known, that it does."""
+    if holder is None or holder["host"] != socket.gethostname():
+        return True
+    try:
+        os.kill(holder["process"], 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it is another user's
+        return True
+    return True
+
+
+@contextlib.contextmanager
+def open_output_dir(
+    output_dir: str | None, resume_from_checkpoint: str | None = None, writes: bool = True
+) -> Iterator[str | None]:
+    """
+    Holds the output directory for a run, as [`lock_output_dir`] does, and prepares it, as [`prepare_output_dir`] does.
+
+    Args:
+        output_dir: where the run is to write.
+        resume_from_checkpoint: see [`prepare_output_dir`].
+        writes: whether this process is the one that writes, if there are several; it alone holds the directory.
+
+    Returns:
+        the checkpoint to resume from, or None.
+
+    Raises:
+        OSError, ValueError: what those two raise.
+    """
+    if output_dir is None:
+        raise ValueError("expected --output_dir, got none")
+    with lock_output_dir(output_dir) if writes else contextlib.nullcontext():
+        yield prepare_output_dir(output_dir, resume_from_checkpoint)
 
 
 def prepare_output_dir(output_dir: str | None, resume_from_checkpoint: str | None = None) -> str | None:
@@ -23,28 +126,35 @@ def prepare_output_dir(output_dir: str | None, resume_from_checkpoint: str | Non
 
     Args:
         output_dir: where the run is to write.
-        resume_from_checkpoint: a checkpoint, or "last" or "True" for the last one of the directory. By default none,
-            and the directory has to be new or empty.
+        resume_from_checkpoint: a checkpoint, or "last" or "True" for the newest whole one of the directory. By default
+            none, and the directory has to be new or empty.
 
     Returns:
         the checkpoint, or None.
 
     Raises:
-        FileNotFoundError: there is no checkpoint to resume from.
+        FileNotFoundError: there is no whole checkpoint to resume from.
         ValueError: no output directory is named; or it is not empty, and no run is to be resumed.
     """
     if output_dir is None:
         raise ValueError("expected --output_dir, got none")
     path = Path(output_dir)
     if resume_from_checkpoint is None:
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        if path.exists() and (not path.is_dir() or any(not _is_trace(entry.name) for entry in path.iterdir())):
             raise ValueError(f"expected an empty or new output directory, got {path}")
         return None
     if resume_from_checkpoint.lower() in ("true", "last"):
-        resume_from_checkpoint = get_last_checkpoint(path) if path.is_dir() else None
-    if resume_from_checkpoint is None or not Path(resume_from_checkpoint).is_dir():
-        raise FileNotFoundError(f"expected a checkpoint to resume from in {path}, found {resume_from_checkpoint}")
+        newest = find_checkpoint(path)
+        if newest is None:
+            raise FileNotFoundError(f"expected a checkpoint to resume from in {path}, found none")
+        return newest
+    check_whole(resume_from_checkpoint)
     return resume_from_checkpoint
+
+
+def _is_trace(name: str) -> bool:
+    """Returns whether a file is one of this process at work, or of one that was killed before it left anything."""
+    return name in (LOCK, HOLDER) or name.startswith(UNFINISHED)
 
 
 def check_same_settings(output_dir: Path, name: str, settings: dict[str, Any]) -> None:
@@ -70,7 +180,15 @@ def check_same_settings(output_dir: Path, name: str, settings: dict[str, Any]) -
     else:
         prepare_output_dir(str(output_dir))
         output_dir.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(settings, indent=2) + "\n")
+        write_json(path, settings)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes a JSON file that appears whole or not at all; makes its directory where there is none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f"{UNFINISHED}-{path.name}")
+    unfinished.write_text(json.dumps(content, indent=2) + "\n")
+    unfinished.replace(path)
 
 
 def write_results(output_dir: str | Path, metrics: dict[str, Any], settings: dict[str, Any], started: float) -> None:
@@ -90,11 +208,7 @@ def write_results(output_dir: str | Path, metrics: dict[str, Any], settings: dic
         "settings": settings,
         "wall_time_seconds": round(time.time() - started, 1),
     }
-    path = Path(output_dir) / "results.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(results, indent=2, default=str) + "\n")
-    temporary.replace(path)
+    write_json(Path(output_dir) / "results.json", json.loads(json.dumps(results, default=str)))
 
 
 def provenance() -> dict[str, Any]:

@@ -2,6 +2,7 @@
 """What the scripts share: from arguments to data, configuration, feature extractor and model, and the end of a run."""
 
 import copy
+import dataclasses
 import logging
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -15,6 +16,7 @@ from modeling_timemae import TimeMAEPreTrainedModel
 from text_encoder_timemae import load_text_encoder_config
 
 from .arguments import DataArguments, StartArguments
+from .resumable import fingerprint
 from .trainers import TimeMAETrainer
 
 
@@ -60,6 +62,26 @@ def order_for_training(
     if not isinstance(train, datasets.IterableDataset):
         return train
     return shuffle_stream(train, seed, arguments.shuffle_buffer)
+
+
+def describe_source(arguments: DataArguments, summary: DataSummary) -> dict[str, Any]:
+    """
+    Says which data a run sees, for the `run_settings` of its trainer: a run is resumed on the same data only. They may
+    have moved.
+
+    Args:
+        arguments: of the command line.
+        summary: of the data set, from `summarise`.
+
+    Returns:
+        how the data are read, and a hash of lengths and channel statistics.
+    """
+    free = {"dataset", "data_dir", "data_license", "normalization"}  # the trainer knows the normalisation itself
+    if not arguments.streaming:
+        free.add("shuffle_buffer")
+    options = {name: value for name, value in vars(arguments).items() if name not in free}
+    lengths = {name: dataclasses.asdict(split) for name, split in summary.lengths.items()}
+    return {**options, "lengths and channel statistics": fingerprint([lengths, summary.statistics])}
 
 
 def count_channels(dataset: Splits) -> int:

@@ -14,12 +14,12 @@ import datasets
 import torch
 from accelerate.data_loader import DataLoaderShard
 from torch.utils.data import DataLoader, IterableDataset
-from transformers import Trainer
 from transformers.trainer_utils import EvalLoopOutput
 
 from .evaluation import TimeMAEHead, with_pooler_output
 from .finite import ADVICE, all_finite, describe_overflow, find_row, iterate_tensors
 from .model_card import make_model_card
+from .resumable import ResumableTrainer
 from .shares import Dealer, RowShares, Share, ShareCollator, make_evaluation_dataset, pad_rows
 
 
@@ -53,9 +53,9 @@ class ShuffledRows(torch.utils.data.Sampler[int]):
             yield from rows.tolist()
 
 
-class TimeMAETrainer(Trainer):
+class TimeMAETrainer(ResumableTrainer):
     """
-    `Trainer` with the following differences.
+    [`ResumableTrainer`] with the following differences.
 
     - It follows the `encoder_learning_rate` of [`RunArguments`], its model card, that of `push_to_hub` included, is
       written by [`make_model_card`], and its random order is [`ShuffledRows`].
@@ -338,6 +338,7 @@ def train_head(trainer: TimeMAETrainer, resume_from_checkpoint: str | None = Non
     Returns:
         the metrics of training.
     """
+    trainer.check_resume(resume_from_checkpoint)
     model, feature_extractor = trainer.model, trainer.processing_class
     arguments = copy.copy(trainer.args)
     arguments.push_to_hub = False  # only the whole model is of use to others
@@ -356,6 +357,7 @@ def train_head(trainer: TimeMAETrainer, resume_from_checkpoint: str | None = Non
             for name, split in splits.items()
         },
     )
+    head_trainer.run_settings = trainer.describe_run()
     metrics = head_trainer.train(resume_from_checkpoint=resume_from_checkpoint).metrics
     trainer.state = head_trainer.state
     return metrics

@@ -1,4 +1,5 @@
 import argparse
+import json
 import runpy
 import subprocess
 
@@ -39,6 +40,31 @@ def test_few_labels_are_seen_by_all_parts_but_pretraining(tmp_path, monkeypatch)
     classifier, from_scratch = commands["classifier"], commands["from_scratch"]
     assert "--model_name_or_path" in classifier
     assert from_scratch == ["--config_name" if part == "--model_name_or_path" else part for part in classifier]
+
+
+@pytest.mark.parametrize("has_whole", [True, False])
+def test_a_part_that_crashed_goes_on_from_its_newest_whole_checkpoint(tmp_path, monkeypatch, has_whole):
+    part = tmp_path / "pretrained"
+    names = ["model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json"]
+    for step in (2, 4):
+        (part / f"checkpoint-{step}").mkdir(parents=True)
+        for name in names:
+            (part / f"checkpoint-{step}" / name).touch()
+        (part / f"checkpoint-{step}" / "manifest.json").write_text(
+            json.dumps({"files": dict.fromkeys(names, 0 if step == 2 and has_whole else 1)})
+        )
+    script = runpy.run_path(str(ROOT / "scripts" / "run_experiment.py"))
+    commands = []
+
+    def run(command, check):
+        commands.append(" ".join(map(str, command)))
+        assert part.exists() == has_whole
+        part.mkdir(exist_ok=True)
+        (part / "results.json").write_text('{"metrics": 1}')
+
+    monkeypatch.setattr(subprocess, "run", run)
+    assert script["run"]("run_pretraining.py", part, "--seed", 1) == 1
+    assert ("--resume_from_checkpoint last" in commands[0]) == has_whole
 
 
 @pytest.mark.slow

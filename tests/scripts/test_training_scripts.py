@@ -55,15 +55,28 @@ def test_pretraining_probe_and_fine_tuning(run_script, pretrained, tmp_path):
 
 @pytest.mark.slow
 def test_resume(run_script, pretrained, tmp_path):
-    whole = load_file(pretrained / "model.safetensors")
-    (pretrained / "checkpoint-4").rename(tmp_path / "aside")
-    run_script(
-        "run_pretraining.py",
-        *flags(dataset="JapaneseVowels", output_dir="pretrained", num_train_epochs=2, seed=1, **SMALL),
-        *flags(resume_from_checkpoint="last"),
+    whole, metrics = load_file(pretrained / "model.safetensors"), read_results(pretrained)["metrics"]
+    command = flags(
+        dataset="JapaneseVowels", output_dir="pretrained", num_train_epochs=2, resume_from_checkpoint="last"
     )
-    for name, weight in load_file(pretrained / "model.safetensors").items():
-        assert weight.equal(whole[name]), name
+    for message, changes in (
+        (r"another channel statistics .*, seed \(before: 1, now: 2\), split_seed", {"seed": 2, "split_seed": 1}),
+        (r"another num_attention_heads \(before: 2, now: 4\);", {"num_attention_heads": 4}),
+        (r"another (.*lengths and channel statistics|num_channels) .*before", {"dataset": "BasicMotions"}),
+    ):
+        with pytest.raises(ValueError, match=message):
+            run_script("run_pretraining.py", *command, *flags(**{"seed": 1, **SMALL, **changes}))
+    # From one epoch before the end, though the newest checkpoint is half-written; and when all is done already.
+    (pretrained / "checkpoint-4" / "optimizer.pt").write_bytes(b"half")
+    for _ in range(2):
+        run_script("run_pretraining.py", *command, *flags(seed=1, **SMALL))
+        for name, weight in load_file(pretrained / "model.safetensors").items():
+            assert weight.equal(whole[name]), name
+        again = read_results(pretrained)["metrics"]
+        timed = {name for name in metrics if "runtime" in name or "per_second" in name}
+        assert {name: again[name] for name in metrics.keys() - timed} == {
+            name: metrics[name] for name in metrics.keys() - timed
+        }
 
 
 @pytest.mark.slow
