@@ -1,7 +1,7 @@
 # Copyright 2026 The TimeMAE for Hugging Face authors. Licensed under the Apache License, Version 2.0.
 """Columns of tables: which is what, and their values as numbers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,8 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import ClassLabel, Dataset, Features, List, Value
 
-from .arrow import encode_labels, is_number, read_column
+from .arrow import is_number, read_column
 from .errors import TimeSeriesDataError
+from .labels import Task, encode_labels
 
 
 ROWS_AT_A_TIME = 100_000  # of a long table
@@ -29,6 +30,7 @@ class Roles:
         labels, group, id, time: The column of that role.
         layout: Whether number columns are time steps ("wide") or channels ("long").
         windowed: Whether windows are cut: then labels may be given per time step, and an id serves as a group.
+        task: What the labels are, of arrays too; None finds out, see `label_feature`.
     """
 
     values: list[str] | None = None
@@ -38,6 +40,7 @@ class Roles:
     time: str | None = None
     layout: Literal["wide", "long"] | None = None
     windowed: bool = False
+    task: Task | None = None
 
     @property
     def is_long(self) -> bool:
@@ -131,13 +134,11 @@ def find_series(table: Dataset, mapping: ColumnMapping) -> np.ndarray:
 # --- Values ---
 
 
-def find_distinct(dataset: Dataset, column: str) -> np.ndarray:
-    """Returns the distinct values of a column, perhaps some of them twice; of lists, those of their elements."""
-    found = []
+def find_distinct(dataset: Dataset, column: str) -> Iterator[pa.Array]:
+    """Yields the distinct values of each batch of a column; of lists, those of their elements."""
     for _, array in read_column(dataset, column):
         values = array.flatten() if pa.types.is_list(array.type) else array
-        found.append(pc.unique(values).drop_null().to_numpy(zero_copy_only=False))
-    return np.concatenate(found)
+        yield values if pa.types.is_nested(values.type) else pc.unique(values)
 
 
 def without_extension(column: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:

@@ -99,7 +99,7 @@ def read_directory(folder: Path, options: Options) -> dict[str, Dataset]:
         return read_tables(table, options.roles, str(folder))
     signals = sorted(folder.rglob("train/Inertial Signals"))
     if signals:
-        return read_har(signals[0].parent.parent)
+        return read_har(signals[0].parent.parent, options.roles.task)
     if (folder / "X_train.npy").exists():
         arrays = {path.stem: load_npy(path) for path in folder.glob("*.npy")}
         return _read_arrays(arrays, options, str(folder))
@@ -176,7 +176,7 @@ def read_files(files: dict[str, list[Path]], options: Options, place: str) -> di
         splits = {split: ARCHIVE_READERS[suffix](path) for split, path in file_of.items()}
     else:
         raise TimeSeriesDataError(f"{place}: expected a file of a known kind, got {suffix!r}")
-    return encode_arrays(splits, place, labels_per_step=options.roles.windowed)
+    return encode_arrays(splits, place, labels_per_step=options.roles.windowed, task=options.roles.task)
 
 
 def _check_kind(files: dict[str, list[Path]], place: str) -> str:
@@ -202,6 +202,7 @@ def _read_arrays(arrays: dict, options: Options, place: str) -> dict[str, Datase
         label_name=options.config,
         channels_first=options.channels_first,
         labels_per_step=options.roles.windowed,
+        task=options.roles.task,
     )
 
 

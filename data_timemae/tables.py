@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value, load_dataset
 
-from .arrow import describe_channels, label_feature, series_feature
+from .arrow import describe_channels, is_series_feature, series_feature
 from .columns import (
     ColumnMapping,
     Roles,
@@ -21,6 +21,7 @@ from .columns import (
 )
 from .csv_files import check_csv, read_header
 from .errors import TimeSeriesDataError, parsing
+from .labels import label_feature
 from .long_tables import convert_long_table
 from .splits import SPLIT_WORDS, SPLITS
 from .wide_tables import convert_wide_table
@@ -178,13 +179,24 @@ def _find_values(dataset: Dataset, columns: dict[str, str], roles: Roles, place:
 
 
 def _find_labels(splits: dict[str, Dataset], column: str, roles: Roles, place: str) -> ClassLabel | Value | List:
-    """Returns the feature of the labels, which is a list where they are given per time step."""
-    given = splits["train"].features[column]
-    feature = without_list(given)
-    if not isinstance(feature, ClassLabel):
-        feature = label_feature([find_distinct(dataset, column) for dataset in splits.values()])
+    """Returns the feature of the labels, which is a list where they are given per time step.
+
+    Labels that the source declares to be classes, and targets that were saved beside series in the Arrow format, stay
+    what they are unless `roles.task` says otherwise.
+    """
+    features = splits["train"].features
+    given = features[column]
     if isinstance(given, List) and not roles.windowed:
         raise TimeSeriesDataError(f"{place}: expected one label a series, or with a window one a time step")
+    feature, task = without_list(given), roles.task
+    if task is None and feature == Value("float32") and is_series_feature(features.get("past_values")):
+        task = "regression"
+    if not isinstance(feature, ClassLabel):
+        distinct = (array for dataset in splits.values() for array in find_distinct(dataset, column))
+        num_labels = sum(len(dataset) for dataset in splits.values())
+        feature = label_feature(distinct, task, num_labels, f"{place}, {column!r}")
+    elif task == "regression":
+        feature = label_feature([pa.array(feature.names)], task, len(feature.names), f"{place}, {column!r}")
     per_step = isinstance(given, List) or (roles.is_long and roles.windowed)
     return List(feature) if per_step else feature
 

@@ -29,7 +29,10 @@ def cut_windows(dataset: Dataset, window: int, stride: int, rule: str, place: st
     if isinstance(target.get("labels"), List):
         target["labels"] = target["labels"].feature
         if rule == "majority" and not isinstance(target["labels"], ClassLabel):
-            raise TimeSeriesDataError(f"{place}: expected classes to take the majority of, got real numbers")
+            raise TimeSeriesDataError(
+                f"{place}: expected classes to take the majority of, got real numbers: pass window_label='last', or "
+                "task='classification'"
+            )
     windows = dataset.with_format("arrow").map(
         _cut_batch,
         batched=True,
