@@ -15,9 +15,9 @@ Tables (Parquet, CSV, JSON Lines, the Hub) and saved data sets stay on disk as m
 numbers of their splits; archives of arrays and data sets in memory are held in memory.
 
 What stands where: `sources` finds out what a source is and calls its reader, in `arrays`, `archives`, `uci` or
-`tables` (with `csv_files`, `columns`, `long_tables` and `wide_tables`). `arrow` has the Arrow format of series, `labels`
-that of labels, and `formatting` the way back to numpy. `windows`, `splits`, `streams` and `statistics` work on what was
-read.
+`tables` (with `table_files`, `csv_files`, `columns`, `long_tables` and `wide_tables`). `arrow` has the Arrow format of
+series, `labels` that of labels, and `formatting` the way back to numpy. `windows`, `splits`, `streams` and
+`statistics` work on what was read.
 """
 
 import os

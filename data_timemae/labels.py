@@ -2,7 +2,7 @@
 """Labels: whether they are classes or real-valued targets, and their Arrow format."""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -112,13 +112,16 @@ def _missing(words: set[str]) -> set[str]:
 # --- Arrow format ---
 
 
-def encode_labels(labels: pa.Array, feature: ClassLabel | Value, place: str, first_row: int = 0) -> pa.Array:
+def encode_labels(
+    labels: pa.Array, feature: ClassLabel | Value, place: str, first_row: int = 0, codes: dict[str, int] | None = None
+) -> pa.Array:
     """Encodes labels, one a series or a list of one a time step.
 
     Args:
         labels: Numbers or text, or lists of them, `(num_series,)`. Empty text is a missing label.
         feature: What a label becomes.
         place, first_row: Where the labels come from, for errors.
+        codes: The index of each class; without it they are numbered for this call.
 
     Returns:
         Class indices (int64) or targets (float32), or lists of these.
@@ -145,20 +148,46 @@ def encode_labels(labels: pa.Array, feature: ClassLabel | Value, place: str, fir
     if missing.any():
         raise TimeSeriesDataError(f"{locate(int(np.argmax(missing)))} has no label")
     if isinstance(feature, ClassLabel):
-        codes = _class_indices(flat, feature.names, locate)
+        encoded = _class_indices(flat, number_classes(feature) if codes is None else codes, locate)
     else:
-        codes = _to_targets(flat)
-        finite = np.isfinite(codes)
+        encoded = _to_targets(flat)
+        finite = np.isfinite(encoded)
         if not finite.all():
             index = int(np.argmin(finite))
             raise TimeSeriesDataError(f"{locate(index)}: expected a finite target, got {flat[index]}")
-    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), codes) if per_step else codes
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), encoded) if per_step else encoded
 
 
-def _class_indices(labels: pa.Array, names: list[str], locate: Callable[[int], str]) -> pa.Array:
-    """Returns the index of each label among `names`, int64."""
-    codes = pc.index_in(_to_names(labels, locate(0)), pa.array(names, pa.string()))
-    if codes.null_count:
-        index = pc.index(codes.is_null(), True).as_py()
-        raise TimeSeriesDataError(f"{locate(index)}: expected a label among {names}, got {labels[index].as_py()!r}")
-    return codes.cast(pa.int64())
+def number_classes(feature: ClassLabel) -> dict[str, int]:
+    """Returns the index of each class."""
+    return {name: index for index, name in enumerate(feature.names)}
+
+
+def _class_indices(labels: pa.Array, codes: dict[str, int], locate: Callable[[int], str]) -> pa.Array:
+    """Returns the index of each label, int64."""
+    distinct = _to_names(labels, locate(0)).dictionary_encode()
+    found = pa.array([codes.get(name) for name in distinct.dictionary.to_pylist()], pa.int64()).take(distinct.indices)
+    if found.null_count:
+        index = pc.index(found.is_null(), True).as_py()
+        raise TimeSeriesDataError(f"{locate(index)}: expected a label among {[*codes]}, got {labels[index].as_py()!r}")
+    return found
+
+
+def check_codes(codes: Sequence[int | None], feature: ClassLabel, place: str, first_row: int | None) -> None:
+    """Checks that no class index is too large. Missing ones, which are null or negative, are found elsewhere.
+
+    Args:
+        codes: Class indices.
+        feature: What the classes are.
+        place, first_row: Where the labels come from, for errors; None leaves the series out.
+
+    Raises:
+        TimeSeriesDataError: there are not so many classes.
+    """
+    for index, code in enumerate(codes):
+        if code is not None and code >= feature.num_classes:
+            where = place if first_row is None else f"{place}: series {first_row + index}"
+            raise TimeSeriesDataError(
+                f"{where}: expected a label from 0 to {feature.num_classes - 1}, for {feature.num_classes} classes, "
+                f"got {code}"
+            )
