@@ -15,14 +15,15 @@ Tables (Parquet, CSV, JSON Lines, the Hub) and saved data sets stay on disk as m
 numbers of their splits; archives of arrays and data sets in memory are held in memory.
 
 What stands where: `sources` finds out what a source is and calls its reader, in `arrays`, `archives`, `uci` or
-`tables` (with `csv_files`, `columns`, `long_tables` and `wide_tables`). `arrow` has the Arrow format of series and
-labels, and `formatting` the way back to numpy. `windows`, `splits`, `streams` and `statistics` work on what was read.
+`tables` (with `table_files`, `csv_files`, `columns`, `long_tables` and `wide_tables`). `arrow` has the Arrow format of
+series, `labels` that of labels, and `formatting` the way back to numpy. `windows`, `splits`, `streams` and
+`statistics` work on what was read.
 """
 
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from datasets import Dataset, DatasetDict, IterableDatasetDict
 
@@ -30,6 +31,7 @@ from .arrow import channel_names
 from .columns import Roles
 from .errors import TimeSeriesDataError
 from .formatting import TIME_SERIES_FORMAT
+from .labels import Task
 from .sources import Options, read_files, read_source
 from .splits import SPLITS, check_classes, hold_out, take_fraction
 from .statistics import DataSummary, Lengths, channel_statistics, summarise
@@ -55,6 +57,7 @@ def load_time_series(
     source: str | os.PathLike | Dataset | DatasetDict | Mapping[str, str | os.PathLike],
     *,
     config: str | None = None,
+    task: Task | None = None,
     data_dir: str | os.PathLike | None = None,
     value_columns: str | list[str] | None = None,
     label_column: str | None = None,
@@ -93,6 +96,9 @@ def load_time_series(
             `{"train": path, "test": path}`.
         config: Which of several versions to take: in a `.npz`, `"y5"` reads `y5_train` instead of `y_train`; for the
             seizure set `"two_classes"` (default) or `"five_classes"`; on the Hub, the configuration.
+        task: Whether labels are classes ("classification") or real-valued targets ("regression"). By default what the
+            source declares; else numbers are classes if all of them are whole, and targets otherwise. Text that reads
+            as numbers counts as numbers, any other text names classes. Where that is in doubt, a warning says so.
         data_dir: Where downloads are kept, by default beside the cache of `datasets`; on the Hub, its `data_dir`.
         value_columns: In a table: one list column (time, or time × channels), or list columns of one channel each;
             or number columns, which are the time steps (wide) or the channels (long). By default `past_values`; else
@@ -134,6 +140,8 @@ def load_time_series(
     """
     _check_options(test_size, validation_size, train_fraction, layout, time_column, window_label)
     _check_windows(window, stride)
+    if task not in (None, *get_args(Task)):
+        raise ValueError(f"expected task 'classification' or 'regression', got {task!r}")
     options = Options(
         config=config,
         data_dir=data_dir,
@@ -146,6 +154,7 @@ def load_time_series(
             time=time_column,
             layout=layout,
             windowed=window is not None,
+            task=task,
         ),
     )
 

@@ -15,6 +15,7 @@ import numpy as np
 from .arrays import Arrays
 from .arrow import is_number
 from .errors import TimeSeriesDataError, parsing
+from .labels import Task
 
 
 SEPARATORS = {".ts": "[,:]", ".tsv": "\t", ".arff": r"',|,|\\n"}
@@ -47,7 +48,8 @@ def read_ts(path: Path) -> Arrays:
             raise TimeSeriesDataError(
                 f"{path}: expected the labels of @classlabel, {header['class_values']}, got {unknown}"
             )
-    return Arrays([one.T for one in series], labels, None, str(path))
+    task: Task | None = "regression" if header["targetlabel"] else "classification" if header["classlabel"] else None
+    return Arrays([one.T for one in series], labels, None, str(path), task)
 
 
 def read_arff(path: Path) -> Arrays:
@@ -78,6 +80,8 @@ def _read_equal_length(path: Path, load: Callable[[str], tuple[np.ndarray, np.nd
     _check_lines(path)
     with parsing(path, f"an archive file in the {path.suffix} format"):
         series, labels = load(str(path))
+    if labels.dtype == object:
+        labels = labels.astype(str)
     return Arrays([one.T for one in series], labels, None, str(path))
 
 

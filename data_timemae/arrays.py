@@ -8,8 +8,9 @@ import numpy as np
 import pyarrow as pa
 from datasets import ClassLabel, Dataset, DatasetInfo, Features, List, Value
 
-from .arrow import describe_channels, encode_labels, encode_series, label_feature, series_feature
+from .arrow import describe_channels, encode_series, series_feature
 from .errors import TimeSeriesDataError, parsing
+from .labels import Task, encode_labels, label_feature
 
 
 ARRAY_NAMES = {"train": ["train"], "validation": ["val", "validation"], "test": ["test"]}  # X_train, X_val ...
@@ -24,12 +25,14 @@ class Arrays(NamedTuple):
         labels: Numbers or text, one a series, `(num_series,)`, or one a time step, `(num_series, time)`.
         groups: Ids, numbers or text, `(num_series,)`.
         place: Where they were read, for errors.
+        task: What the file says that the labels are, or None where it does not.
     """
 
     series: np.ndarray | list[np.ndarray]
     labels: np.ndarray | None
     groups: np.ndarray | None
     place: str
+    task: Task | None = None
 
 
 # --- Arrays to data sets ---
@@ -41,6 +44,7 @@ def encode_arrays(
     labels_per_step: bool = False,
     class_names: list[str] | None = None,
     channels: list[str] | None = None,
+    task: Task | None = None,
 ) -> dict[str, Dataset]:
     """Makes data sets of arrays.
 
@@ -50,6 +54,7 @@ def encode_arrays(
         labels_per_step: Whether labels may be given per time step.
         class_names: All classes in their order. By default they are the distinct labels, sorted.
         channels: The names of the channels.
+        task: What the labels are; None leaves it to the files, or else to `label_feature`.
 
     Returns:
         A data set in memory for each split.
@@ -60,11 +65,12 @@ def encode_arrays(
     num_channels = _check_arrays(splits, place)
     if channels is not None and len(channels) != num_channels:
         raise TimeSeriesDataError(f"{place}: expected {num_channels} channel_names, got {channels}")
-    if class_names is not None:
+    feature: ClassLabel | Value | None = None
+    if class_names is not None and task != "regression":
         feature = ClassLabel(names=class_names)
-    else:
-        labels = [arrays.labels.ravel() for arrays in splits.values() if arrays.labels is not None]
-        feature = label_feature(labels) if labels else None
+    elif splits["train"].labels is not None:
+        labels = [pa.array(arrays.labels.ravel()) for arrays in splits.values() if arrays.labels is not None]
+        feature = label_feature(labels, task or splits["train"].task, sum(map(len, labels)), f"{place}: labels")
     result = {}
     for name, arrays in splits.items():
         columns, features = _encode_split(arrays, num_channels, feature, labels_per_step)
@@ -111,7 +117,7 @@ def _encode_split(
     arrays: Arrays, num_channels: int, feature: ClassLabel | Value | None, labels_per_step: bool
 ) -> tuple[dict[str, pa.Array], Features]:
     """Returns the columns of one split and their features."""
-    series, labels, groups, place = arrays
+    series, labels, groups, place, _ = arrays
     encoded = encode_series(np.concatenate(series), np.array([len(one) for one in series]), place)
     columns, features = {"past_values": encoded}, Features(past_values=series_feature(num_channels))
     if labels is not None and labels.ndim == 1:
@@ -166,6 +172,7 @@ def read_named_arrays(
     label_name: str | None = None,
     channels_first: bool | None = None,
     labels_per_step: bool = False,
+    task: Task | None = None,
 ) -> dict[str, Dataset]:
     """Makes data sets of the arrays `X_train`, `y_train`, `subject_train` and so on.
 
@@ -175,6 +182,7 @@ def read_named_arrays(
         label_name: Which labels to take, by default `"y"`. Only with these `class_names` apply.
         channels_first: Whether the arrays are `(cases, channels, time)`.
         labels_per_step: Whether labels may be given per time step.
+        task: What the labels are, or None to find out.
 
     Returns:
         A data set in memory for each split of which there is an array of series.
@@ -195,7 +203,7 @@ def read_named_arrays(
         raise TimeSeriesDataError(f"{place}: expected the array X_train, got {sorted(arrays)}")
     if label_name != "y" and splits["train"].labels is None:
         raise TimeSeriesDataError(f"{place}: expected the array {label_name}_train, got {sorted(arrays)}")
-    return encode_arrays(splits, place, labels_per_step, class_names, channels)
+    return encode_arrays(splits, place, labels_per_step, class_names, channels, task)
 
 
 def _read_names(arrays: dict[str, np.ndarray], key: str, place: str) -> list[str] | None:

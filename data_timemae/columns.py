@@ -1,7 +1,7 @@
 # Copyright 2026 The TimeMAE for Hugging Face authors. Licensed under the Apache License, Version 2.0.
 """Columns of tables: which is what, and their values as numbers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,11 +10,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import ClassLabel, Dataset, Features, List, Value
 
-from .arrow import encode_labels, is_number, read_column
+from .arrow import is_number, read_column
+from .csv_files import UNNAMED
 from .errors import TimeSeriesDataError
+from .labels import Task, check_codes, encode_labels
 
 
 ROWS_AT_A_TIME = 100_000  # of a long table
+PACKED = "(values)"  # the column of lists in which columns of numbers are packed
 
 
 # --- Roles ---
@@ -29,6 +32,7 @@ class Roles:
         labels, group, id, time: The column of that role.
         layout: Whether number columns are time steps ("wide") or channels ("long").
         windowed: Whether windows are cut: then labels may be given per time step, and an id serves as a group.
+        task: What the labels are, of arrays too; None finds out, see `label_feature`.
     """
 
     values: list[str] | None = None
@@ -38,6 +42,7 @@ class Roles:
     time: str | None = None
     layout: Literal["wide", "long"] | None = None
     windowed: bool = False
+    task: Task | None = None
 
     @property
     def is_long(self) -> bool:
@@ -57,6 +62,82 @@ class Roles:
 
 
 @dataclass(frozen=True)
+class Values:
+    """The columns of values.
+
+    Args:
+        names: Their names in the source.
+        packed: Whether the table has them in one column of lists, `PACKED`.
+        unit: What a row is, for errors: a "series", or in a long table a "row".
+    """
+
+    names: tuple[str, ...]
+    packed: bool
+    unit: str
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Their names in the table."""
+        return (PACKED,) if self.packed else self.names
+
+
+def find_values(schema: pa.Schema, columns: dict[str, str], roles: Roles, place: str) -> Values:
+    """Finds the columns of values: those named, or `past_values`, or the only list column, or all free columns.
+
+    Args:
+        schema: Names and types of all columns.
+        columns: A dict from roles to columns, of all other roles.
+        roles: What the caller says.
+        place: Where the table comes from, for errors.
+
+    Returns:
+        The columns, to be packed if they are columns of numbers.
+
+    Raises:
+        TimeSeriesDataError: there are none, or which ones is not clear, or they hold records.
+    """
+    taken = set(columns.values())
+    free = [name for name in schema.names if name not in taken and not name.startswith(UNNAMED)]
+    if roles.values:
+        names = tuple(roles.values)
+    elif "past_values" in free:
+        names = ("past_values",)
+    else:
+        nested = [name for name in free if pa.types.is_nested(storage_type(schema.field(name).type))]
+        if len(nested) > 1:
+            raise TimeSeriesDataError(f"{place}: expected one list column, or value_columns; got {nested}")
+        if not free:
+            raise TimeSeriesDataError(f"{place}: expected columns of values, got {schema.names}")
+        names = tuple(nested or free)
+    check_columns([*names, *columns.values()], schema.names, place)
+    types = [storage_type(schema.field(name).type) for name in names]
+    for name, found in zip(names, types, strict=True):
+        if pa.types.is_nested(found) and not holds_lists(found):
+            raise TimeSeriesDataError(
+                f"{place}, {name!r}: expected numbers or lists of numbers, got {found}: name the columns of values "
+                "with value_columns, and make a column of each field that is wanted"
+            )
+    return Values(names, not holds_lists(types[0]), "row" if roles.is_long else "series")
+
+
+def check_columns(expected: Iterable[str], names: list[str], place: str) -> None:
+    """Checks that columns are there.
+
+    Raises:
+        TimeSeriesDataError: a column is not among `names`.
+    """
+    known = set(names)
+    missing = [column for column in expected if column not in known]
+    if missing:
+        raise TimeSeriesDataError(f"{place}: expected the columns {some(missing)}, got {some(names)}")
+
+
+def some(names: list[str]) -> str:
+    """Returns the names for an error, of very many the first ones."""
+    return str(names) if len(names) <= 20 else f"[{', '.join(map(repr, names[:20]))} and {len(names) - 20} more]"
+
+
+@dataclass(frozen=True)
 class ColumnMapping:
     """How the columns of a table become those of a data set.
 
@@ -65,13 +146,15 @@ class ColumnMapping:
         roles: A dict from roles to columns, as `Roles.assign` returns it.
         source: The features of the table.
         target: The features of the data set.
+        codes: The index of each class, where labels are classes.
         place: Where the table comes from, for errors.
     """
 
-    values: tuple[str, ...]
+    values: Values
     roles: dict[str, str]
     source: Features
     target: Features
+    codes: dict[str, int] | None
     place: str
 
     def encode_labels(self, labels: pa.Array, first_row: int) -> pa.Array:
@@ -80,10 +163,11 @@ class ColumnMapping:
         known = without_list(self.source[self.roles["labels"]])
         if isinstance(known, ClassLabel):
             per_step = pa.types.is_list(labels.type)
-            codes = labels.flatten() if per_step else labels
-            names = pa.array(known.names).take(pc.if_else(pc.less(codes, 0), None, codes))
+            codes = (labels.flatten() if per_step else labels).to_pylist()
+            check_codes(codes, known, self.place, None if per_step else first_row)
+            names = pa.array([None if code is None or code < 0 else known.names[code] for code in codes], pa.string())
             labels = pa.ListArray.from_arrays(labels.offsets, names) if per_step else names
-        return encode_labels(labels, without_list(self.target["labels"]), self.place, first_row)
+        return encode_labels(labels, without_list(self.target["labels"]), self.place, first_row, self.codes)
 
 
 def without_list(feature: List | ClassLabel | Value) -> ClassLabel | Value:
@@ -91,10 +175,15 @@ def without_list(feature: List | ClassLabel | Value) -> ClassLabel | Value:
     return feature.feature if isinstance(feature, List) else feature
 
 
-def holds_lists(features: Features, column: str) -> bool:
-    """Returns whether the values of a column are lists."""
-    arrow_type = features.arrow_schema.field(column).type
-    return pa.types.is_nested(getattr(arrow_type, "storage_type", arrow_type))
+def storage_type(arrow_type: pa.DataType) -> pa.DataType:
+    """Returns the type in which values are stored, of arrays (`Array2D`) that of lists."""
+    return getattr(arrow_type, "storage_type", arrow_type)
+
+
+def holds_lists(arrow_type: pa.DataType) -> bool:
+    """Returns whether values of a type are lists."""
+    kinds = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+    return any(is_kind(storage_type(arrow_type)) for is_kind in kinds)
 
 
 # --- Ids ---
@@ -131,13 +220,11 @@ def find_series(table: Dataset, mapping: ColumnMapping) -> np.ndarray:
 # --- Values ---
 
 
-def find_distinct(dataset: Dataset, column: str) -> np.ndarray:
-    """Returns the distinct values of a column, perhaps some of them twice; of lists, those of their elements."""
-    found = []
+def find_distinct(dataset: Dataset, column: str) -> Iterator[pa.Array]:
+    """Yields the distinct values of each batch of a column; of lists, those of their elements."""
     for _, array in read_column(dataset, column):
         values = array.flatten() if pa.types.is_list(array.type) else array
-        found.append(pc.unique(values).drop_null().to_numpy(zero_copy_only=False))
-    return np.concatenate(found)
+        yield values if pa.types.is_nested(values.type) else pc.unique(values)
 
 
 def without_extension(column: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
@@ -151,7 +238,7 @@ def list_lengths(array: pa.Array, place: str, what: str, first_row: int) -> np.n
     Raises:
         TimeSeriesDataError: the values are no lists, or one is null; `what` and `first_row` say which.
     """
-    if not pa.types.is_nested(array.type):
+    if not holds_lists(array.type):
         raise TimeSeriesDataError(f"{place}: expected lists of numbers, got {array.type}")
     lengths = pc.list_value_length(array)
     if lengths.null_count:
@@ -168,7 +255,8 @@ def to_floats(column: pa.ChunkedArray | pa.Array, place: str, locate: Callable[[
     """
     column = without_extension(column)
     try:
-        return pc.fill_null(column.cast(pa.float64(), safe=False), float("nan")).to_numpy()
+        floats = column.cast(pa.float64(), safe=False)
+        return floats.to_numpy() if floats.null_count == 0 else pc.fill_null(floats, float("nan")).to_numpy()
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         values = column.to_pylist()
         index = next((index for index, value in enumerate(values) if not is_number(str(value or 0))), 0)
@@ -193,7 +281,7 @@ def unpack_series(column: pa.Array, place: str, first_row: int) -> tuple[np.ndar
     lengths = list_lengths(column, place, "series", first_row)
     ends = np.cumsum(lengths)
     values, num_channels = column.flatten(), 1
-    if pa.types.is_nested(values.type):
+    if holds_lists(values.type):
         widths = list_lengths(values, place, "time step", 0)
         num_channels = int(widths[0]) if len(widths) else 0
         different = widths != num_channels

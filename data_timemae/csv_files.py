@@ -2,49 +2,83 @@
 """CSV files: the header, and the line in which something is wrong."""
 
 import csv
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 
 from .arrow import is_number
 from .errors import TimeSeriesDataError, parsing
 
 
+UNNAMED = "Unnamed: "  # and a number: a column without a name, as pandas calls it
+BYTES_PER_CELL = 64
+
+
 def read_header(path: Path) -> list[str]:
-    """Returns the column names of a CSV file.
+    """Returns the column names of a CSV file; one without a name gets one that begins with `UNNAMED`.
 
     Raises:
         TimeSeriesDataError: the first line does not hold distinct names.
     """
-    with parsing(path, "a line of column names"), path.open(newline="", encoding="utf-8") as file:
-        names = next(csv.reader(file), [])
+    names = [name or f"{UNNAMED}{index}" for index, name in enumerate(_read_first_line(path))]
     if not names or len(set(names)) < len(names):
         raise TimeSeriesDataError(f"{path}, line 1: expected distinct column names, got {names}")
     return names
 
 
-def check_csv(path: Path, header: list[str], number_columns: list[str]) -> None:
-    """Checks that every line has as many columns as the header, and that the columns of numbers hold numbers.
+def _read_first_line(path: Path) -> list[str]:
+    # With "-sig" the mark that Excel writes at the beginning is no part of the first name.
+    with parsing(path, "a line of column names"), path.open(newline="", encoding="utf-8-sig") as file:
+        return next(csv.reader(file), [])
 
-    pandas fills short rows with NaN, and a word makes text of its whole column. Arrow's reader is strict, but does not
-    say where.
+
+def read_csv(path: Path, number_columns: Collection[str]) -> Iterator[pa.RecordBatch]:
+    """Reads a CSV file: every line has as many columns as the header, and the columns of numbers hold numbers.
+
+    pandas fills short rows with NaN, a word makes text of its whole column, and a class named NA is missing. Arrow's
+    reader is strict, but does not say where.
+
+    Args:
+        path: The file.
+        number_columns: The columns that become float64; there the usual words for a missing number are read as null.
+            The others stay text, of which only an empty cell is null.
+
+    Yields:
+        Batches of rows, with the names of `read_header`.
 
     Raises:
         TimeSeriesDataError: with the line, and the column.
     """
-    types = {name: pa.float64() if name in number_columns else pa.string() for name in header}
+    header, numbers = read_header(path), set(number_columns)
+    types = [pa.float64() if name in numbers else pa.string() for name in header]
+    block_size = max(2**20, BYTES_PER_CELL * len(header))  # a line has to fit into a block
     try:
-        with pyarrow.csv.open_csv(path, convert_options=pyarrow.csv.ConvertOptions(column_types=types)) as reader:
-            for _ in reader:
-                pass
+        with pyarrow.csv.open_csv(
+            path,
+            read_options=pyarrow.csv.ReadOptions(block_size=block_size),
+            convert_options=pyarrow.csv.ConvertOptions(
+                column_types=dict(zip(_read_first_line(path), types, strict=True))
+            ),
+        ) as reader:
+            for batch in reader:
+                columns = [_empty_to_null(column) for column in batch.columns]
+                yield pa.RecordBatch.from_arrays(columns, names=header)
     except pa.ArrowInvalid as error:
-        _find_bad_line(path, header, number_columns, error)
+        _find_bad_line(path, header, numbers, error)
         raise TimeSeriesDataError(f"{path}: expected comma-separated values: {error}") from error
 
 
-def _find_bad_line(path: Path, header: list[str], number_columns: list[str], cause: Exception) -> None:
-    with parsing(path, "comma-separated values"), path.open(newline="", encoding="utf-8") as file:
+def _empty_to_null(column: pa.Array) -> pa.Array:
+    if not pa.types.is_string(column.type):
+        return column
+    return pc.if_else(pc.equal(column, ""), None, column)
+
+
+def _find_bad_line(path: Path, header: list[str], number_columns: set[str], cause: Exception) -> None:
+    with parsing(path, "comma-separated values"), path.open(newline="", encoding="utf-8-sig") as file:
         rows = csv.reader(file)
         next(rows)
         for row in rows:

@@ -11,7 +11,7 @@ from datasets import Dataset, List
 from datasets.fingerprint import Hasher
 
 from .arrow import encode_series, is_number
-from .columns import ROWS_AT_A_TIME, ColumnMapping, find_series, to_floats
+from .columns import PACKED, ROWS_AT_A_TIME, ColumnMapping, find_series, to_floats
 from .errors import TimeSeriesDataError, parsing
 
 
@@ -42,12 +42,14 @@ def convert_long_table(table: Dataset, mapping: ColumnMapping) -> Dataset:
         with_indices=True,
         remove_columns=["start", "end"],
         features=mapping.target,
-        fn_kwargs={"table": table, "mapping": mapping},
+        fn_kwargs={"table": table, "mapping": mapping, "schema": mapping.target.arrow_schema},
         cache_file_name=cache_file,
     )
 
 
-def _gather_batch(runs: pa.Table, indices: list[int], table: Dataset, mapping: ColumnMapping) -> pa.Table:
+def _gather_batch(
+    runs: pa.Table, indices: list[int], table: Dataset, mapping: ColumnMapping, schema: pa.Schema
+) -> pa.Table:
     """Returns the series of some runs of rows, in the columns of `mapping.target`."""
     place, roles, target, first_series = mapping.place, mapping.roles, mapping.target, indices[0]
     starts, ends = runs["start"].to_numpy(), runs["end"].to_numpy()
@@ -56,11 +58,15 @@ def _gather_batch(runs: pa.Table, indices: list[int], table: Dataset, mapping: C
     starts = starts - first_row
     if "time" in roles:
         _check_times(rows[roles["time"]], starts, first_row, f"{place}, column {roles['time']!r}")
-    steps = [
-        to_floats(rows[name].combine_chunks(), f"{place}, {name!r}", lambda row: f"row {first_row + row}")
-        for name in mapping.values
-    ]
-    converted = {"past_values": encode_series(np.stack(steps, axis=1), lengths, place, first_series)}
+    if mapping.values.packed:
+        steps = rows[PACKED].combine_chunks().flatten().to_numpy().reshape(len(rows), -1)
+    else:
+        columns = [
+            to_floats(rows[name].combine_chunks(), f"{place}, {name!r}", lambda row: f"row {first_row + row}")
+            for name in mapping.values.names
+        ]
+        steps = np.stack(columns, axis=1)
+    converted = {"past_values": encode_series(steps, lengths, place, first_series)}
     if "labels" in target:
         offsets = pa.array([*starts, len(rows)], pa.int32())
         labels = pa.ListArray.from_arrays(offsets, rows[roles["labels"]].combine_chunks())
@@ -73,7 +79,7 @@ def _gather_batch(runs: pa.Table, indices: list[int], table: Dataset, mapping: C
         groups = rows[roles["group"]].combine_chunks().cast(target["group"].pa_type)
         where = f"{place}, {roles['group']!r}"
         converted["group"] = _take_one_per_series(groups, starts, lengths, first_row, where)
-    return pa.table(converted, schema=target.arrow_schema)
+    return pa.table(converted, schema=schema)
 
 
 def _take_one_per_series(

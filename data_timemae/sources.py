@@ -16,11 +16,12 @@ from .columns import Roles
 from .downloads import cache_folder
 from .errors import TimeSeriesDataError, parsing
 from .splits import SPLIT_WORDS, SPLITS
-from .tables import TABLE_BUILDERS, load_tables, read_tables
+from .table_files import TABLE_KINDS, load_tables
+from .tables import read_tables
 from .uci import download_har, is_epilepsy, read_epilepsy, read_har
 
 
-SPLIT_FILES = (*ARCHIVE_READERS, ".pt", *TABLE_BUILDERS)  # kinds of files that are named after splits
+SPLIT_FILES = (*ARCHIVE_READERS, ".pt", *TABLE_KINDS)  # kinds of files that are named after splits
 KNOWN_FILES = (*SPLIT_FILES, ".npz", ".npy", ".zip")
 
 
@@ -99,7 +100,7 @@ def read_directory(folder: Path, options: Options) -> dict[str, Dataset]:
         return read_tables(table, options.roles, str(folder))
     signals = sorted(folder.rglob("train/Inertial Signals"))
     if signals:
-        return read_har(signals[0].parent.parent)
+        return read_har(signals[0].parent.parent, options.roles.task)
     if (folder / "X_train.npy").exists():
         arrays = {path.stem: load_npy(path) for path in folder.glob("*.npy")}
         return _read_arrays(arrays, options, str(folder))
@@ -128,7 +129,7 @@ def _find_split_files(folder: Path, suffix: str) -> dict[str, list[Path]]:
             files.setdefault(split, []).append(path)
     if not files and unnamed:
         return {"train": unnamed}
-    if suffix not in TABLE_BUILDERS:  # beside X_TRAIN.ts the archives put variants of the set: X_eq_TRAIN.ts
+    if suffix not in TABLE_KINDS:  # beside X_TRAIN.ts the archives put variants of the set: X_eq_TRAIN.ts
         for split, paths in files.items():
             files[split] = [path for path in paths if path.stem.rpartition("_")[0] == folder.name] or paths
     return files
@@ -158,8 +159,9 @@ def read_files(files: dict[str, list[Path]], options: Options, place: str) -> di
     suffix = _check_kind(files, place)
     first = files["train"][0]
     has_epilepsy = suffix == ".csv" and is_epilepsy(first)
-    if suffix in TABLE_BUILDERS and not has_epilepsy:
-        return read_tables(load_tables(files, options.roles), options.roles, place)
+    if suffix in TABLE_KINDS and not has_epilepsy:
+        tables, values = load_tables(files, options.roles, place)
+        return read_tables(tables, options.roles, place, values)
     names = sorted(path.name for paths in files.values() for path in paths)
     if len(names) != len(files):
         raise TimeSeriesDataError(f"{place}: expected one file a split, got {names}")
@@ -176,7 +178,7 @@ def read_files(files: dict[str, list[Path]], options: Options, place: str) -> di
         splits = {split: ARCHIVE_READERS[suffix](path) for split, path in file_of.items()}
     else:
         raise TimeSeriesDataError(f"{place}: expected a file of a known kind, got {suffix!r}")
-    return encode_arrays(splits, place, labels_per_step=options.roles.windowed)
+    return encode_arrays(splits, place, labels_per_step=options.roles.windowed, task=options.roles.task)
 
 
 def _check_kind(files: dict[str, list[Path]], place: str) -> str:
@@ -202,6 +204,7 @@ def _read_arrays(arrays: dict, options: Options, place: str) -> dict[str, Datase
         label_name=options.config,
         channels_first=options.channels_first,
         labels_per_step=options.roles.windowed,
+        task=options.roles.task,
     )
 
 
@@ -220,7 +223,7 @@ def read_zip(path: Path, options: Options) -> dict[str, Dataset]:
             for name in archive.namelist():
                 if not Path(scratch, name).resolve().is_relative_to(Path(scratch).resolve()):
                     raise TimeSeriesDataError(f"{path}: expected files inside of the archive's folder, got {name!r}")
-                if Path(name).suffix in TABLE_BUILDERS:
+                if Path(name).suffix in TABLE_KINDS:
                     raise TimeSeriesDataError(f"{path}: tables are read in place: unpack the archive to read {name!r}")
             archive.extractall(scratch)
         try:

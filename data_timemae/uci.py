@@ -8,9 +8,10 @@ import pandas as pd
 from datasets import Dataset
 
 from .arrays import Arrays, encode_arrays
-from .csv_files import check_csv, read_header
+from .csv_files import read_csv, read_header
 from .downloads import download
 from .errors import TimeSeriesDataError, parsing
+from .labels import Task
 
 
 HAR_URL = "https://archive.ics.uci.edu/static/public/240/human+activity+recognition+using+smartphones.zip"
@@ -32,8 +33,12 @@ def download_har(folder: Path) -> Path:
     return download(HAR_URL, HAR_SHA256, folder / "uci_har.zip")
 
 
-def read_har(root: Path) -> dict[str, Dataset]:
+def read_har(root: Path, task: Task | None = None) -> dict[str, Dataset]:
     """Reads the folder "UCI HAR Dataset".
+
+    Args:
+        root: The folder.
+        task: What the caller says that the labels are. They are classes.
 
     Returns:
         The splits train and test of 9 channels and 6 activities, with the subjects as groups.
@@ -47,7 +52,7 @@ def read_har(root: Path) -> dict[str, Dataset]:
         lines = path.read_text(encoding="utf-8").splitlines()
         activities = {int(number): name for number, name in map(str.split, lines)}
     splits = {split: _read_har_split(root / split, activities) for split in ("train", "test")}
-    return encode_arrays(splits, str(root), class_names=[*activities.values()], channels=HAR_SIGNALS)
+    return encode_arrays(splits, str(root), class_names=[*activities.values()], channels=HAR_SIGNALS, task=task)
 
 
 def _read_har_split(folder: Path, activities: dict[int, str]) -> Arrays:
@@ -106,7 +111,8 @@ def read_epilepsy(path: Path, config: str | None) -> Arrays:
         raise ValueError(f"{path}: expected one of the configurations {[*EPILEPSY_CLASSES]}, got {config!r}")
     classes = EPILEPSY_CLASSES[config]
     header = read_header(path)
-    check_csv(path, header, [*EPILEPSY_COLUMNS, "y"])
+    for _ in read_csv(path, [*EPILEPSY_COLUMNS, "y"]):  # pandas does not say where a line is malformed
+        pass
     with parsing(path, f"the columns {EPILEPSY_COLUMNS[0]} to {EPILEPSY_COLUMNS[-1]} and y"):
         frame = pd.read_csv(path, index_col=False)
         values, labels = frame[EPILEPSY_COLUMNS].to_numpy(np.float32), frame["y"]

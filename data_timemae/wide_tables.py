@@ -26,12 +26,12 @@ def convert_wide_table(table: Dataset, mapping: ColumnMapping) -> Dataset:
     """
     if "id" in mapping.roles:
         _check_ids(table, mapping)
-    new_names = {mapping.values[0]: "past_values"}
+    new_names = {mapping.values.columns[0]: "past_values"}
     for role, column in mapping.roles.items():
         if role in mapping.target:
             new_names[column] = role
-    if mapping.target == {new: table.features[old] for old, new in new_names.items()}:
-        chunks = table.data.column(mapping.values[0]).chunks
+    if mapping.target == {new: mapping.source[old] for old, new in new_names.items()}:
+        chunks = table.data.column(mapping.values.columns[0]).chunks
         if not any(chunk.null_count or chunk.values.null_count or chunk.values.values.null_count for chunk in chunks):
             table = table.select_columns(list(new_names))
             return table.rename_columns({old: new for old, new in new_names.items() if old != new})
@@ -41,7 +41,7 @@ def convert_wide_table(table: Dataset, mapping: ColumnMapping) -> Dataset:
         with_indices=True,
         remove_columns=table.column_names,
         features=mapping.target,
-        fn_kwargs={"mapping": mapping},
+        fn_kwargs={"mapping": mapping, "schema": mapping.target.arrow_schema},
     )
 
 
@@ -52,10 +52,10 @@ def _check_ids(table: Dataset, mapping: ColumnMapping) -> None:
         raise TimeSeriesDataError(f"{mapping.place}: series {row} and {row + 1} have the same {mapping.roles['id']!r}")
 
 
-def _convert_batch(rows: pa.Table, indices: list[int], mapping: ColumnMapping) -> pa.Table:
+def _convert_batch(rows: pa.Table, indices: list[int], mapping: ColumnMapping, schema: pa.Schema) -> pa.Table:
     """Returns the series of some rows, in the columns of `mapping.target`."""
     place, target, first_row = mapping.place, mapping.target, indices[0]
-    if holds_lists(mapping.source, mapping.values[0]):
+    if holds_lists(rows.schema.field(mapping.values.columns[0]).type):
         steps, lengths = _unpack_lists(rows, mapping, first_row)
     else:
         steps, lengths = _unpack_numbers(rows, mapping, first_row)
@@ -72,14 +72,14 @@ def _convert_batch(rows: pa.Table, indices: list[int], mapping: ColumnMapping) -
                 )
     if "group" in target:
         converted["group"] = rows[mapping.roles["group"]].cast(target["group"].pa_type)
-    return pa.table(converted, schema=target.arrow_schema)
+    return pa.table(converted, schema=schema)
 
 
 def _unpack_numbers(rows: pa.Table, mapping: ColumnMapping, first_row: int) -> tuple[np.ndarray, np.ndarray]:
     """Returns what `unpack_series` returns, of columns that are time steps."""
     steps = [
         to_floats(rows[name].combine_chunks(), f"{mapping.place}, {name!r}", lambda row: f"series {first_row + row}")
-        for name in mapping.values
+        for name in mapping.values.names
     ]
     return np.stack(steps, axis=1).reshape(-1, 1), np.full(len(rows), len(steps))
 
@@ -88,9 +88,10 @@ def _unpack_lists(rows: pa.Table, mapping: ColumnMapping, first_row: int) -> tup
     """Returns what `unpack_series` returns, of one column of all channels or of columns of one channel each."""
     place = mapping.place
     channels = {
-        name: unpack_series(rows[name].combine_chunks(), f"{place}, {name!r}", first_row) for name in mapping.values
+        name: unpack_series(rows[name].combine_chunks(), f"{place}, {name!r}", first_row)
+        for name in mapping.values.columns
     }
-    _, lengths = channels[mapping.values[0]]
+    _, lengths = channels[mapping.values.columns[0]]
     for name, (_, found) in channels.items():
         different = found != lengths
         if different.any():

@@ -29,7 +29,10 @@ def cut_windows(dataset: Dataset, window: int, stride: int, rule: str, place: st
     if isinstance(target.get("labels"), List):
         target["labels"] = target["labels"].feature
         if rule == "majority" and not isinstance(target["labels"], ClassLabel):
-            raise TimeSeriesDataError(f"{place}: expected classes to take the majority of, got real numbers")
+            raise TimeSeriesDataError(
+                f"{place}: expected classes to take the majority of, got real numbers: pass window_label='last', or "
+                "task='classification'"
+            )
     windows = dataset.with_format("arrow").map(
         _cut_batch,
         batched=True,
@@ -37,7 +40,7 @@ def cut_windows(dataset: Dataset, window: int, stride: int, rule: str, place: st
         with_indices=True,
         remove_columns=dataset.column_names,
         features=target,
-        fn_kwargs={"window": window, "stride": stride, "rule": rule, "target": target, "place": place},
+        fn_kwargs={"window": window, "stride": stride, "rule": rule, "schema": target.arrow_schema, "place": place},
     )
     if len(windows) == 0:
         raise TimeSeriesDataError(f"{place}: no full window has an observed value")
@@ -45,9 +48,9 @@ def cut_windows(dataset: Dataset, window: int, stride: int, rule: str, place: st
 
 
 def _cut_batch(
-    rows: pa.Table, indices: list[int], window: int, stride: int, rule: str, target: Features, place: str
+    rows: pa.Table, indices: list[int], window: int, stride: int, rule: str, schema: pa.Schema, place: str
 ) -> pa.Table:
-    """Returns the windows of some series, in the columns of `target`."""
+    """Returns the windows of some series, in the columns of `schema`."""
     pieces, lengths, labels, rows_of_windows = [], [], [], []
     for row, series in enumerate(series_views(rows["past_values"].combine_chunks())):
         length = min(window, len(series))
@@ -58,7 +61,7 @@ def _cut_batch(
         pieces.append(windows.reshape(-1, series.shape[1]))
         lengths.append(np.full(len(starts), length))
         rows_of_windows.append(np.full(len(starts), row))
-        if "labels" in target:
+        if "labels" in rows.column_names:
             label = rows["labels"][row]
             if isinstance(label, pa.ListScalar):
                 labels.append(_label_windows(label.values.to_numpy(), starts, length, rule))
@@ -66,13 +69,13 @@ def _cut_batch(
                 labels.append(np.full(len(starts), label.as_py()))
     rows_of_windows = np.concatenate(rows_of_windows)
     columns = {"past_values": encode_series(np.concatenate(pieces), np.concatenate(lengths), place)}
-    if "labels" in target:
-        columns["labels"] = pa.array(np.concatenate(labels), target["labels"].pa_type)
+    if "labels" in rows.column_names:
+        columns["labels"] = pa.array(np.concatenate(labels), schema.field("labels").type)
     if "group" in rows.column_names:
         columns["group"] = rows["group"].take(rows_of_windows)
     else:
         columns["group"] = pa.array(np.array(indices)[rows_of_windows])
-    return pa.table(columns, schema=target.arrow_schema)
+    return pa.table(columns, schema=schema)
 
 
 def _label_windows(labels: np.ndarray, starts: np.ndarray, length: int, rule: str) -> np.ndarray:

@@ -25,6 +25,9 @@ class DataArguments:
 
     dataset: str = field(metadata={"help": "An archive name, a file, a directory or a Hub id."})
     dataset_config: str | None = field(default=None, metadata={"help": "Which of several versions to take."})
+    task: Literal["classification", "regression"] | None = field(
+        default=None, metadata={"help": "Whether labels are classes or numbers to predict; by default found out."}
+    )
     data_dir: str | None = field(default=None, metadata={"help": "Where downloads are kept."})
     value_columns: list[str] | None = field(default=None, metadata={"help": "Columns that hold the series."})
     label_column: str | None = field(default=None, metadata={"help": "Column of the labels."})

@@ -1,7 +1,11 @@
+import os
+import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from data_sources import WRITERS, expect_error, make_arrays, make_long, make_wide, write_npz
 from datasets import Array2D, ClassLabel, Dataset, DatasetDict, Features, List, Value, load_from_disk
@@ -193,7 +197,7 @@ LONG_CSV = "name,time,x,label\ns0,0,1,up\ns0,1,2,up\ns1,0,3,down\ns1,1,4,down\n"
     [
         ("", {"id_column": "name"}, "line 1: expected distinct column names, got .."),
         ("name,a,a,label\n", {"id_column": "name"}, "line 1: expected distinct column names"),
-        ("name,a,b,label\n", {"id_column": "name"}, "expected a csv table: .* no data"),
+        ("name,a,b,label\n", {"id_column": "name"}, "table.csv: expected at least one row, got none"),
         (WIDE_CSV.replace(",4,down", ",down"), {"id_column": "name"}, "line 3: expected 4 columns, got 3"),
         (WIDE_CSV + "s2,1,2,up,5\n", {"id_column": "name"}, "line 4: expected 4 columns, got 5"),
         (WIDE_CSV[:-7], {"id_column": "name"}, "line 3: expected 4 columns, got 3"),
@@ -285,3 +289,64 @@ def test_parquet_of_datasets(tmp_path, num_series):
     Dataset.from_dict(changed, features=features).to_parquet(tmp_path / "set.parquet")
     again = load_time_series(tmp_path / "set.parquet", validation_size=0)["train"]
     assert again["labels"][:] == changed["labels"].tolist()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_twenty_thousand_columns(tmp_path, suffix):
+    values = np.random.default_rng(0).standard_normal((4, 20_000))
+    frame = pd.DataFrame(values, columns=[f"t{step}" for step in range(20_000)])
+    WRITERS[suffix](pd.concat([frame, pd.DataFrame({"label": ["up", "down"] * 2})], axis=1), tmp_path / f"w.{suffix}")
+    load_time_series("JapaneseVowels")  # for its imports
+    start = time.process_time()
+    train = load_time_series(tmp_path / f"w.{suffix}", validation_size=0)["train"]
+    assert time.process_time() - start < 5
+    np.testing.assert_allclose(np.stack(train["past_values"][:])[:, :, 0], values, rtol=1e-6)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet", "jsonl"])
+def test_a_table_that_was_written_again_with_the_same_time_stamp(tmp_path, suffix):
+    path = tmp_path / f"table.{suffix}"
+    for shift in (0, 1):
+        frame = pd.DataFrame(np.arange(100.0).reshape(50, 2) % 8 + shift, columns=["a", "b"])
+        WRITERS[suffix](frame, path)
+        os.utime(path, ns=(10**18, 10**18))
+        train = load_time_series(path, validation_size=0)["train"]
+        np.testing.assert_array_equal(np.stack(train["past_values"][:])[:, :, 0], frame)
+
+
+@pytest.mark.parametrize("name_of_series", ["NA", "None"])
+def test_csv_as_excel_writes_it_with_classes_that_look_missing(tmp_path, name_of_series):
+    path = tmp_path / "table.csv"
+    text = f"label,name,t0,t1\nNA,{name_of_series},1,NA\nNone,b,2,3\nnull,c,4,5\n"
+    path.write_bytes(b"\xef\xbb\xbf" + text.encode())
+    train = load_time_series(path, id_column="name", validation_size=0)["train"]
+    assert train.features["labels"].names == ["NA", "None", "null"]
+    assert train["labels"][:] == [0, 1, 2]
+    assert [len(series) for series in train["past_values"]] == [1, 2, 2]
+    path.write_bytes(b"\xef\xbb\xbf" + b"t0,t1,label\n1,2,up\n3,4,down\n")
+    first = load_time_series(
+        path, layout="long", value_columns=["t0", "t1"], label_column="label", window=1, validation_size=0
+    )
+    assert channel_names(first) == ["t0", "t1"]
+
+
+@pytest.mark.parametrize("in_file", [True, False])
+def test_structs_are_no_values(tmp_path, in_file):
+    table = pa.table({"signal": [{"x": 1.0, "y": 2.0}, {"x": 3.0, "y": 4.0}], "label": ["up", "down"]})
+    pq.write_table(table, tmp_path / "table.parquet")
+    source = tmp_path / "table.parquet" if in_file else Dataset(table)
+    message = "'signal': expected numbers or lists of numbers, got struct<x: double, y: double>: name the columns"
+    with pytest.raises(TimeSeriesDataError, match=message):
+        load_time_series(source, validation_size=0)
+    nested = pa.table({"signal": [[{"x": 1.0}], [{"x": 3.0}]]})
+    pq.write_table(nested, tmp_path / "nested.parquet")
+    source = tmp_path / "nested.parquet" if in_file else Dataset(nested)
+    with pytest.raises(TimeSeriesDataError, match="'signal', series 0: expected a number, got {'x': 1.0}"):
+        load_time_series(source, validation_size=0)
+    beside = pa.table({"signal": [[1.0], [2.0]], "about": table["signal"]})
+    pq.write_table(beside, tmp_path / "beside.parquet")
+    source = tmp_path / "beside.parquet" if in_file else Dataset(beside)
+    assert len(load_time_series(source, value_columns="signal", validation_size=0)["train"]) == 2
+    with pytest.raises(TimeSeriesDataError, match="expected numbers or text as labels, got struct"):
+        load_time_series(source, value_columns="signal", label_column="about", validation_size=0)
