@@ -66,8 +66,9 @@ def count_patches(num_steps: int, patch_length: int) -> int:
 @strict
 class TimeMAEConfig(PreTrainedConfig):
     r"""
-    Configuration of a TimeMAE model. The defaults are the settings of the paper (Section 4.1.4) and of the code
-    published with it; what departs from both is said at the argument.
+    Configuration of a TimeMAE model. The defaults are the settings of the code published with the paper; where the paper
+    (Section 4.1.4) says otherwise, as of the layers of the decoupled encoder, and where the defaults are our own,
+    docs/fidelity.md and the argument say so.
 
     Args:
         num_channels (`int`, defaults to 1):
@@ -94,7 +95,7 @@ class TimeMAEConfig(PreTrainedConfig):
         classifier_dropout (`float`, defaults to 0.0):
             Dropout on the pooled representation before the classification head.
         decoder_num_hidden_layers (`int`, defaults to 4):
-            Cross-attention layers of the decoupled encoder (*L_m*, Section 3.4.2).
+            Cross-attention layers of the decoupled encoder (*L_m*, Section 3.4.2); the paper says six, its code four.
         mask_ratio (`float`, defaults to 0.6):
             Share of the patches of a series that pre-training hides: ⌊ratio · patches⌋ of them (Section 3.3.2).
         mask_scope (`"sample"` or `"batch"`, defaults to `"sample"`):

@@ -3,8 +3,8 @@
 The whole way on one data set: pre-train, linear probe, fine-tune; over one seed or several.
 
     python scripts/run_experiment.py --dataset JapaneseVowels --patch_length 2 --output_dir outputs/demo
-    python scripts/run_experiment.py --dataset har.npz --patch_length 8 --seeds 0 1 2 --output_dir outputs/har
-    python scripts/run_experiment.py --dataset har.npz --label_fraction 0.01 --output_dir outputs/few_labels
+    python scripts/run_experiment.py --dataset uci_har --patch_length 8 --seeds 0 1 2 --output_dir outputs/har
+    python scripts/run_experiment.py --dataset uci_har --label_fraction 0.01 --output_dir outputs/few_labels
 
 Runs the other scripts, prints a table with mean and standard deviation over seeds, and leaves in the output directory
 the model directories `pretrained`, `classifier` and `from_scratch` (of several seeds in `seed-N`), results.json,

@@ -2,7 +2,7 @@
 """
 Does a pretrained encoder help TimeMAE? Compares encoders on one data set, with controls.
 
-    python studies/compare_encoders.py --dataset har.npz --output_dir outputs/encoders --max_steps 1000 \\
+    python studies/compare_encoders.py --dataset uci_har --output_dir outputs/encoders --max_steps 1000 \\
         --encoders scratch bert:MODEL bert-random:MODEL bert-shuffled:MODEL          # MODEL: a directory or Hub id
 
 An encoder is `scratch`, TimeMAE's own at the size of the first pretrained one; `NAME:MODEL`, a pretrained one;

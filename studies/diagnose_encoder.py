@@ -3,7 +3,7 @@
 Why a pretrained encoder failed as TimeMAE's visible encoder: repeats the failing setting, and changes one thing at a
 time.
 
-    python studies/diagnose_encoder.py --encoder PATH_OR_HUB_ID --dataset har.npz --output_dir outputs/diagnosis
+    python studies/diagnose_encoder.py --encoder PATH_OR_HUB_ID --dataset uci_har --output_dir outputs/diagnosis
 
 The failing setting is the one of the original code with its encoder swapped for BERT: a constant rate of 1e-3, no
 warm-up, no clipping, codeword labels with Gumbel noise, one mask a batch, raw series, the positions of TimeMAE before

@@ -238,7 +238,8 @@ class TimeMAEHead(nn.Module):
 
 def fit_linear_probe(features: np.ndarray, labels: Sequence[int] | np.ndarray) -> Pipeline:
     """
-    Fits FineLast as the original code does: logistic regression on standardised features.
+    Fits FineLast, the linear probe: multinomial logistic regression on standardised features. (The original code fits
+    one logistic regression for each class against the rest.)
 
     Args:
         features: of shape `(n, hidden_size)`.
