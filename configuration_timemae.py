@@ -66,9 +66,8 @@ def count_patches(num_steps: int, patch_length: int) -> int:
 @strict
 class TimeMAEConfig(PreTrainedConfig):
     r"""
-    Configuration of a TimeMAE model. The defaults are the settings of the code published with the paper; where the paper
-    (Section 4.1.4) says otherwise, as of the layers of the decoupled encoder, and where the defaults are our own,
-    docs/fidelity.md and the argument say so.
+    Configuration of a TimeMAE model. The defaults are the settings of the code published with the paper. Where the
+    paper (Section 4.1.4) says otherwise, and where the defaults are our own, the argument and docs/fidelity.md say so.
 
     Args:
         num_channels (`int`, defaults to 1):
