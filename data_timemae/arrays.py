@@ -1,6 +1,7 @@
 # Copyright 2026 The TimeMAE for Hugging Face authors. Licensed under the Apache License, Version 2.0.
 """Series that lie in arrays: named arrays of `.npz` and `.npy`, the dictionaries of `.pt`."""
 
+import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +12,8 @@ from datasets import ClassLabel, Dataset, DatasetInfo, Features, List, Value
 from .arrow import describe_channels, encode_series, series_feature
 from .errors import TimeSeriesDataError, parsing
 from .labels import Task, encode_labels, label_feature
+from .precision import Loss, warn_of_losses
+from .unpacking import check_unpacked, unpack_limit
 
 
 ARRAY_NAMES = {"train": ["train"], "validation": ["val", "validation"], "test": ["test"]}  # X_train, X_val ...
@@ -73,7 +76,9 @@ def encode_arrays(
         feature = label_feature(labels, task or splits["train"].task, sum(map(len, labels)), f"{place}: labels")
     result = {}
     for name, arrays in splits.items():
-        columns, features = _encode_split(arrays, num_channels, feature, labels_per_step)
+        losses: dict[int, Loss] = {}
+        columns, features = _encode_split(arrays, num_channels, feature, labels_per_step, losses)
+        warn_of_losses(losses, channels, arrays.place)
         info = DatasetInfo(description=describe_channels(channels), features=features)
         result[name] = Dataset(pa.table(columns, schema=features.arrow_schema), info=info)
     return result
@@ -114,22 +119,27 @@ def _check_ids(ids: np.ndarray | None, num_series: int, place: str) -> None:
 
 
 def _encode_split(
-    arrays: Arrays, num_channels: int, feature: ClassLabel | Value | None, labels_per_step: bool
+    arrays: Arrays,
+    num_channels: int,
+    feature: ClassLabel | Value | None,
+    labels_per_step: bool,
+    losses: dict[int, Loss],
 ) -> tuple[dict[str, pa.Array], Features]:
     """Returns the columns of one split and their features."""
     series, labels, groups, place, _ = arrays
-    encoded = encode_series(np.concatenate(series), np.array([len(one) for one in series]), place)
+    lengths = np.array([len(one) for one in series])
+    encoded = encode_series(np.concatenate(series), lengths, place, losses=losses)
     columns, features = {"past_values": encoded}, Features(past_values=series_feature(num_channels))
     if labels is not None and labels.ndim == 1:
         columns["labels"] = encode_labels(pa.array(labels), feature, place)
         features["labels"] = feature
     elif labels is not None:
-        lengths = np.diff(encoded.offsets)
-        if not labels_per_step or labels.shape[1] < lengths.max():
+        num_steps = np.diff(encoded.offsets)
+        if not labels_per_step or labels.shape[1] < num_steps.max():
             raise TimeSeriesDataError(
                 f"{place}: labels: expected one a series, or with a window one a time step; got {labels.shape}"
             )
-        is_in_series = np.arange(labels.shape[1]) < lengths[:, None]
+        is_in_series = np.arange(labels.shape[1]) < num_steps[:, None]
         lists = pa.ListArray.from_arrays(encoded.offsets, pa.array(labels[is_in_series]))
         columns["labels"] = encode_labels(lists, feature, place)
         features["labels"] = List(feature)
@@ -156,8 +166,11 @@ def _add_channel_axis(series: np.ndarray, channels_first: bool, place: str) -> n
 
 def load_npz(path: Path) -> dict[str, np.ndarray]:
     """Returns the arrays of a `.npz` file by their names."""
-    with parsing(path, "an .npz archive of plain arrays"), np.load(path) as archive:
-        return dict(archive)
+    with parsing(path, "an .npz archive of plain arrays"):
+        with zipfile.ZipFile(path) as archive:
+            check_unpacked(archive, unpack_limit(path), path, "read it with numpy and write it with numpy.savez")
+        with np.load(path) as arrays:
+            return dict(arrays)
 
 
 def load_npy(path: Path) -> np.ndarray:

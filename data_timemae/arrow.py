@@ -6,9 +6,11 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict, List, Value
 
 from .errors import TimeSeriesDataError
+from .precision import Loss, find_losses
 
 
 # --- Channel names ---
@@ -51,13 +53,16 @@ def is_series_feature(feature: object) -> bool:
     return isinstance(feature, List) and feature == series_feature(getattr(feature.feature, "length", -1))
 
 
-def encode_series(values: np.ndarray, lengths: np.ndarray, place: str, first_row: int = 0) -> pa.ListArray:
+def encode_series(
+    values: np.ndarray, lengths: np.ndarray, place: str, first_row: int = 0, losses: dict[int, Loss] | None = None
+) -> pa.ListArray:
     """Packs series into Arrow, without the missing time steps at their end.
 
     Args:
         values: The time steps of all series, one after the other, `(total_steps, channels)`.
         lengths: The number of time steps of each series, `(num_series,)`.
         place, first_row: Where the series come from, for errors.
+        losses: Gets what `find_losses` finds, of each channel the first.
 
     Returns:
         One list of fixed-size lists of float32 per series.
@@ -65,19 +70,12 @@ def encode_series(values: np.ndarray, lengths: np.ndarray, place: str, first_row
     Raises:
         TimeSeriesDataError: a series is malformed, see `find_malformed`.
     """
-    from feature_extraction_timemae import find_malformed  # it imports transformers, which takes seconds
-
     with np.errstate(over="ignore"):
-        values = np.ascontiguousarray(values, dtype=np.float32)
-    malformed = find_malformed(values, lengths)
-    if malformed is not None:
-        where = f"{place}: series {first_row + malformed.series}"
-        if malformed.step is None:
-            raise TimeSeriesDataError(f"{where} has no observed value in its {lengths[malformed.series]} time steps")
-        raise TimeSeriesDataError(
-            f"{where}, time step {malformed.step}, channel {malformed.channel}: "
-            f"expected {malformed.expected}, got {malformed.got}"
-        )
+        given, values = values, np.ascontiguousarray(values, dtype=np.float32)
+    _check_values(values, lengths, place, first_row)
+    if losses is not None:
+        for channel, loss in find_losses(given, values, lengths).items():
+            losses.setdefault(channel, loss)
     ends = np.cumsum(lengths)
     observed_steps = np.flatnonzero(~np.isnan(values).all(axis=1))
     observed_ends = observed_steps[np.searchsorted(observed_steps, ends) - 1] + 1
@@ -87,6 +85,40 @@ def encode_series(values: np.ndarray, lengths: np.ndarray, place: str, first_row
     offsets = np.concatenate([[0], np.cumsum(observed_lengths)])
     steps = pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), steps)
+
+
+def check_series(series: pa.ListArray, place: str, first_row: int) -> None:
+    """Checks series in their Arrow format, in which data may come that this package has not written.
+
+    Raises:
+        TimeSeriesDataError: a series is missing or malformed, see `find_malformed`.
+    """
+    lengths = pc.list_value_length(series)
+    if lengths.null_count:
+        row = pc.index(lengths.is_null(), True).as_py()
+        raise TimeSeriesDataError(f"{place}: series {first_row + row}: expected a series, got a null")
+    steps = series.flatten()
+    values = steps.flatten()
+    if steps.null_count or values.null_count:
+        raise TimeSeriesDataError(
+            f"{place}: series {first_row} and following: expected NaN for missing values, got nulls, of which "
+            "load_time_series makes NaN"
+        )
+    _check_values(values.to_numpy().reshape(-1, steps.type.list_size), lengths.to_numpy(), place, first_row)
+
+
+def _check_values(values: np.ndarray, lengths: np.ndarray, place: str, first_row: int) -> None:
+    from feature_extraction_timemae import find_malformed  # it imports transformers, which takes seconds
+
+    malformed = find_malformed(values, lengths)
+    if malformed is not None:
+        where = f"{place}: series {first_row + malformed.series}"
+        if malformed.step is None:
+            raise TimeSeriesDataError(f"{where} has no observed value in its {lengths[malformed.series]} time steps")
+        raise TimeSeriesDataError(
+            f"{where}, time step {malformed.step}, channel {malformed.channel}: "
+            f"expected {malformed.expected}, got {malformed.got}"
+        )
 
 
 # --- Numbers ---

@@ -157,6 +157,12 @@ class ColumnMapping:
     codes: dict[str, int] | None
     place: str
 
+    @property
+    def channels(self) -> tuple[str, ...] | None:
+        """The names of the channels, where each has a column."""
+        names, num_channels = self.values.names, self.target["past_values"].feature.length
+        return names if num_channels == len(names) > 1 else None
+
     def encode_labels(self, labels: pa.Array, first_row: int) -> pa.Array:
         """Returns labels as `encode_labels` does; class indices of the table go by their names, as each split may
         number its classes in its own order."""

@@ -173,6 +173,31 @@ def _class_indices(labels: pa.Array, codes: dict[str, int], locate: Callable[[in
     return found
 
 
+def check_labels(labels: pa.Array, feature: ClassLabel | Value, place: str, first_row: int) -> None:
+    """Checks labels in their Arrow format.
+
+    Args:
+        labels: Class indices or targets, one a series.
+        feature: What they are.
+        place, first_row: Where they come from, for errors.
+
+    Raises:
+        TimeSeriesDataError: a label is missing (null or negative), is no index of a class, or is not finite.
+    """
+    values = labels.to_numpy(zero_copy_only=False)  # nulls are NaN
+    if isinstance(feature, ClassLabel):
+        is_sound = (values >= 0) & (values < feature.num_classes)
+        expected = f"a label from 0 to {feature.num_classes - 1}, for {feature.num_classes} classes"
+    else:
+        is_sound, expected = np.isfinite(values), "a finite target"
+    if not is_sound.all():
+        index = int(np.argmin(is_sound))
+        where, got = f"{place}: series {first_row + index}", labels[index].as_py()
+        if got is None or (isinstance(feature, ClassLabel) and got < 0):
+            raise TimeSeriesDataError(f"{where} has no label: expected {expected}, got {got}")
+        raise TimeSeriesDataError(f"{where}: expected {expected}, got {got}")
+
+
 def check_codes(codes: Sequence[int | None], feature: ClassLabel, place: str, first_row: int | None) -> None:
     """Checks that no class index is too large. Missing ones, which are null or negative, are found elsewhere.
 

@@ -13,6 +13,7 @@ from datasets.fingerprint import Hasher
 from .arrow import encode_series, is_number
 from .columns import PACKED, ROWS_AT_A_TIME, ColumnMapping, find_series, to_floats
 from .errors import TimeSeriesDataError, parsing
+from .precision import Loss, keep_losses, warn_of_losses
 
 
 def convert_long_table(table: Dataset, mapping: ColumnMapping) -> Dataset:
@@ -35,20 +36,28 @@ def convert_long_table(table: Dataset, mapping: ColumnMapping) -> Dataset:
         name = f"series-{Hasher.hash([table, bounds, mapping])}.arrow"
         cache_file = str(Path(table.cache_files[0]["filename"]).with_name(name))
     runs = Dataset.from_dict({"start": bounds[:-1], "end": bounds[1:]}).with_format("arrow")
-    return runs.map(
+    losses: dict[int, Loss] = {}
+    series = runs.map(
         _gather_batch,
         batched=True,
         batch_size=max(1, ROWS_AT_A_TIME // int(np.diff(bounds).max())),
         with_indices=True,
         remove_columns=["start", "end"],
         features=mapping.target,
-        fn_kwargs={"table": table, "mapping": mapping, "schema": mapping.target.arrow_schema},
+        fn_kwargs={"table": table, "mapping": mapping, "schema": mapping.target.arrow_schema, "losses": losses},
         cache_file_name=cache_file,
     )
+    warn_of_losses(keep_losses(losses, series), mapping.channels, mapping.place)
+    return series
 
 
 def _gather_batch(
-    runs: pa.Table, indices: list[int], table: Dataset, mapping: ColumnMapping, schema: pa.Schema
+    runs: pa.Table,
+    indices: list[int],
+    table: Dataset,
+    mapping: ColumnMapping,
+    schema: pa.Schema,
+    losses: dict[int, Loss],
 ) -> pa.Table:
     """Returns the series of some runs of rows, in the columns of `mapping.target`."""
     place, roles, target, first_series = mapping.place, mapping.roles, mapping.target, indices[0]
@@ -66,7 +75,7 @@ def _gather_batch(
             for name in mapping.values.names
         ]
         steps = np.stack(columns, axis=1)
-    converted = {"past_values": encode_series(steps, lengths, place, first_series)}
+    converted = {"past_values": encode_series(steps, lengths, place, first_series, losses)}
     if "labels" in target:
         offsets = pa.array([*starts, len(rows)], pa.int32())
         labels = pa.ListArray.from_arrays(offsets, rows[roles["labels"]].combine_chunks())

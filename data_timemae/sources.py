@@ -5,7 +5,7 @@ import os
 import re
 import tempfile
 import zipfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from datasets import Dataset, load_dataset, load_from_disk
@@ -19,6 +19,7 @@ from .splits import SPLIT_WORDS, SPLITS
 from .table_files import TABLE_KINDS, load_tables
 from .tables import read_tables
 from .uci import download_har, is_epilepsy, read_epilepsy, read_har
+from .unpacking import check_unpacked, unpack_limit
 
 
 SPLIT_FILES = (*ARCHIVE_READERS, ".pt", *TABLE_KINDS)  # kinds of files that are named after splits
@@ -34,12 +35,14 @@ class Options:
         data_dir: Where downloads are kept; on the Hub, its `data_dir`.
         channels_first: Whether arrays are `(cases, channels, time)`.
         roles: Which columns of a table are what.
+        unpack_limit: How many bytes the archives inside of an archive may hold; None outside of one.
     """
 
     config: str | None = None
     data_dir: str | os.PathLike | None = None
     channels_first: bool | None = None
     roles: Roles = field(default_factory=Roles)
+    unpack_limit: int | None = None
 
 
 def read_source(source: str, options: Options) -> dict[str, Dataset]:
@@ -215,9 +218,10 @@ def read_zip(path: Path, options: Options) -> dict[str, Dataset]:
         A data set for each split.
 
     Raises:
-        TimeSeriesDataError: the zip is damaged, holds tables or files outside of its folder, or its directory cannot
-            be read.
+        TimeSeriesDataError: the zip is damaged, holds tables, files outside of its folder or far more than its size
+            tells, or its directory cannot be read.
     """
+    limit = unpack_limit(path) if options.unpack_limit is None else options.unpack_limit
     with tempfile.TemporaryDirectory() as scratch:
         with parsing(path, "a zip archive"), zipfile.ZipFile(path) as archive:
             for name in archive.namelist():
@@ -225,8 +229,10 @@ def read_zip(path: Path, options: Options) -> dict[str, Dataset]:
                     raise TimeSeriesDataError(f"{path}: expected files inside of the archive's folder, got {name!r}")
                 if Path(name).suffix in TABLE_KINDS:
                     raise TimeSeriesDataError(f"{path}: tables are read in place: unpack the archive to read {name!r}")
+            size = check_unpacked(archive, limit, path, "unpack it and read its directory")
             archive.extractall(scratch)
         try:
-            return read_directory(Path(scratch), options)
+            # Half of the rest, so that an archive that holds itself comes to an end.
+            return read_directory(Path(scratch), replace(options, unpack_limit=(limit - size) // 2))
         except (FileNotFoundError, TimeSeriesDataError) as error:
             raise TimeSeriesDataError(str(error).replace(scratch, str(path))) from error

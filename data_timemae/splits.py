@@ -2,6 +2,7 @@
 """The splits train, validation and test: held-out parts by class and group, and fractions of train."""
 
 import math
+from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
@@ -12,6 +13,7 @@ from datasets.fingerprint import Hasher
 from .arrow import read_column
 from .downloads import cache_folder
 from .errors import TimeSeriesDataError
+from .labels import check_labels
 
 
 SPLITS = ("train", "validation", "test")
@@ -23,6 +25,7 @@ SPLIT_WORDS = {
 
 MAX_INDEXED = 100_000  # series that scikit-learn splits, as it takes about 100 bytes for each
 MAX_FOLDED_GROUPS = 1000  # of more groups folds take minutes to make, and groups drawn at random serve as well
+MAX_FOLDED_PAIRS = 1_000_000  # of a class and a group
 NUM_FOLDS = 10
 
 
@@ -32,15 +35,15 @@ NUM_FOLDS = 10
 def _read_classes(dataset: Dataset, place: str) -> np.ndarray | None:
     """Returns class indices `(num_rows,)` in the smallest type, or None where there are no classes."""
     feature = dataset.features.get("labels")
-    if not isinstance(feature, ClassLabel):
+    if feature is None:
         return None
-    classes = np.empty(len(dataset), np.min_scalar_type(feature.num_classes))
+    num_classes = feature.num_classes if isinstance(feature, ClassLabel) else 0
+    classes = np.empty(len(dataset), np.min_scalar_type(num_classes))
     for start, column in read_column(dataset, "labels"):
-        codes = pc.fill_null(column, -1).to_numpy()
-        if (codes < 0).any():
-            raise TimeSeriesDataError(f"{place}: series {start + np.argmax(codes < 0)} has no label")
-        classes[start : start + len(codes)] = codes
-    return classes
+        check_labels(column, feature, place, start)
+        if num_classes:
+            classes[start : start + len(column)] = column.to_numpy()
+    return classes if num_classes else None
 
 
 def _read_groups(dataset: Dataset) -> np.ndarray:
@@ -55,10 +58,10 @@ def _read_groups(dataset: Dataset) -> np.ndarray:
 
 
 def check_classes(splits: dict[str, Dataset], place: str) -> None:
-    """Checks that train knows every class.
+    """Checks the labels, and that train knows every class.
 
     Raises:
-        TimeSeriesDataError: a class is not in train, or a series has no class while others do.
+        TimeSeriesDataError: a label is missing or malformed, or a class is not in train.
     """
     known = _read_classes(splits["train"], f"{place}, train")
     for name, dataset in splits.items():
@@ -121,13 +124,43 @@ def _draw_series(num_rows: int, classes: np.ndarray | None, size: float, seed: i
         classes = np.zeros(num_rows, np.uint8)
     rng = np.random.default_rng(seed)
     held_out = np.zeros(num_rows, dtype=bool)
-    for label in np.unique(classes):
-        members = classes == label
-        drawn = np.zeros(np.count_nonzero(members), dtype=bool)
-        drawn[: round(size * len(drawn))] = True
+    counts = np.bincount(classes)
+    sizes = _share_out(counts[counts > 0], round(size * num_rows), np.random.default_rng([seed, num_rows]))
+    for members, num_drawn in zip(_find_members(classes), sizes, strict=True):
+        drawn = np.zeros(np.count_nonzero(members) if members.dtype == bool else len(members), dtype=bool)
+        drawn[:num_drawn] = True
         rng.shuffle(drawn)
         held_out[members] = drawn
     return held_out
+
+
+def _share_out(counts: np.ndarray, total: int, rng: np.random.Generator) -> np.ndarray:
+    """Returns how many of each class are drawn such that they are `total`, in proportion to their `counts`.
+
+    What is left after rounding down goes to the classes with the largest remainders, at random among equals. The last
+    series of a class is not drawn, so the sum is less if there are hardly any others.
+    """
+    exact = total / counts.sum() * counts
+    drawn = np.minimum(np.floor(exact + 1e-9).astype(int), counts - 1)
+    order = np.lexsort((rng.random(len(counts)), drawn - exact))
+    while (rest := min(total, (counts - 1).sum()) - drawn.sum()) > 0:
+        free = counts - 1 - drawn
+        candidates = order[free[order] > 0]
+        if rest > len(candidates):  # classes of one series have left it to the others
+            drawn += rest * free // free.sum()
+        else:
+            drawn[candidates[:rest]] += 1
+    return drawn
+
+
+def _find_members(classes: np.ndarray) -> Iterator[np.ndarray]:
+    """Yields the rows of each class that has any: as a mask, a byte a row, or of very many classes by numbers."""
+    if classes.dtype == np.uint8:
+        for label in np.unique(classes):
+            yield classes == label
+    else:
+        order = np.argsort(classes, kind="stable")
+        yield from np.split(order, np.flatnonzero(np.diff(classes[order])) + 1)
 
 
 def _choose_groups(groups: np.ndarray, classes: np.ndarray | None, size: float, seed: int, place: str) -> np.ndarray:
@@ -139,7 +172,7 @@ def _choose_groups(groups: np.ndarray, classes: np.ndarray | None, size: float, 
         )
     if classes is None:
         classes = np.zeros(len(groups), np.uint8)
-    if num_groups > MAX_FOLDED_GROUPS:
+    if num_groups > MAX_FOLDED_GROUPS or num_groups * (int(classes.max()) + 1) > MAX_FOLDED_PAIRS:
         choices = _draw_groups(num_groups, size, seed)
     else:
         choices = _fold_groups(groups, classes, size, seed)
@@ -240,7 +273,7 @@ def _spread_classes(order: np.ndarray, classes: np.ndarray) -> np.ndarray:
     A series gets the place in its class, from 0 to 1, and the series are sorted by that.
     """
     place_in_class = np.empty(len(order))
-    for label in np.unique(classes):
-        rows = order[classes[order] == label]
+    for members in _find_members(classes[order]):
+        rows = order[members]
         place_in_class[rows] = np.arange(len(rows)) / len(rows)
     return order[np.argsort(place_in_class[order], kind="stable")]

@@ -8,8 +8,10 @@ import numpy as np
 from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict
 from datasets.utils import tqdm
 
+from .arrow import check_series
 from .errors import TimeSeriesDataError
-from .formatting import TIME_SERIES_FORMAT
+from .formatting import series_views
+from .labels import check_labels
 
 
 @dataclass(frozen=True)
@@ -81,18 +83,25 @@ class _ChannelMoments:
         }
 
 
-def _read_series(dataset: Dataset | IterableDataset, batch_size: int) -> Iterator[list[np.ndarray]]:
-    """Yields the series of each batch, float32 of shape `(time, channels)`.
+def _read_series(
+    dataset: Dataset | IterableDataset, batch_size: int, place: str, with_labels: bool = False
+) -> Iterator[list[np.ndarray]]:
+    """Yields the series of each batch, float32 of shape `(time, channels)`, once they and their labels are checked.
 
     Raises:
-        TimeSeriesDataError: the data set has no series.
+        TimeSeriesDataError: the data set has no series, or a series or a label is malformed.
     """
-    is_empty = True
-    for batch in dataset.select_columns(["past_values"]).with_format(TIME_SERIES_FORMAT).iter(batch_size):
-        is_empty = False
-        yield batch["past_values"]
-    if is_empty:
-        raise TimeSeriesDataError("expected at least one series to take statistics of, got none")
+    row = 0
+    columns = ["past_values", "labels"] if with_labels and "labels" in dataset.features else ["past_values"]
+    for batch in dataset.select_columns(columns).with_format("arrow").iter(batch_size):
+        column = batch["past_values"].combine_chunks()
+        check_series(column, place, row)
+        if "labels" in columns:
+            check_labels(batch["labels"].combine_chunks(), dataset.features["labels"], place, row)
+        row += len(column)
+        yield series_views(column)
+    if row == 0:
+        raise TimeSeriesDataError(f"{place}: expected at least one series to take statistics of, got none")
 
 
 def _count_channels(dataset: Dataset | IterableDataset) -> int:
@@ -113,10 +122,10 @@ def channel_statistics(dataset: Dataset | IterableDataset, batch_size: int = 100
         A channel without any value has mean 0 and std 0.
 
     Raises:
-        TimeSeriesDataError: the data set has no series.
+        TimeSeriesDataError: the data set has no series, or a series is malformed.
     """
     moments = _ChannelMoments(_count_channels(dataset))
-    for series in _read_series(dataset, batch_size):
+    for series in _read_series(dataset, batch_size, "the data set"):
         moments.update(series)
     return moments.result()
 
@@ -125,19 +134,22 @@ def summarise(
     dataset: DatasetDict | IterableDatasetDict | Mapping[str, Dataset | IterableDataset],
     progress: bool = True,
     batch_size: int = 1000,
+    needs_labels: bool = True,
 ) -> DataSummary:
-    """Finds out all that a run must know of its data, in one pass over every split.
+    """Finds out all that a run must know of its data, and checks all of it, in one pass over every split.
 
     Args:
         dataset: What `load_time_series` returns. An endless stream cannot be summarised.
         progress: Whether to show a progress bar, which counts series. Without it nothing is shown.
         batch_size: The number of series that are in memory at a time.
+        needs_labels: Whether labels, where there are any, are checked too.
 
     Returns:
         A `DataSummary` of the lengths of all splits and the channel statistics of train.
 
     Raises:
-        TimeSeriesDataError: there is no split train, or a split has no series.
+        TimeSeriesDataError: there is no split train, a split has no series, or a series or a label is malformed: the
+            message names the split and the series, and of a value its time step and channel.
     """
     if "train" not in dataset:
         raise TimeSeriesDataError(f"expected a split train to take statistics of, got {sorted(dataset)}")
@@ -148,7 +160,7 @@ def summarise(
     with tqdm(total=num_series, desc="Reading the data", unit=" series", disable=not progress) as bar:
         for name, split in dataset.items():
             row = 0
-            for series in _read_series(split, batch_size):
+            for series in _read_series(split, batch_size, name, needs_labels):
                 if name == "train":
                     moments.update(series)
                 lengths[name] = _merge_lengths(lengths.get(name), series, row)

@@ -69,8 +69,8 @@ def read_tables(
         dataset = dataset.select_columns(needed).with_format("arrow")
         mapping = ColumnMapping(values, columns, dataset.features, target, codes, f"{place}, {name}")
         result[name] = convert(dataset, mapping)
-        if num_channels == len(values.names) > 1:
-            result[name].info.description = describe_channels(list(values.names))
+        if mapping.channels:
+            result[name].info.description = describe_channels(list(mapping.channels))
     return result
 
 

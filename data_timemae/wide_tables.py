@@ -9,6 +9,7 @@ from datasets import Dataset, List
 from .arrow import encode_series
 from .columns import ColumnMapping, find_series, holds_lists, to_floats, unpack_series
 from .errors import TimeSeriesDataError
+from .precision import Loss, keep_losses, warn_of_losses
 
 
 def convert_wide_table(table: Dataset, mapping: ColumnMapping) -> Dataset:
@@ -30,19 +31,23 @@ def convert_wide_table(table: Dataset, mapping: ColumnMapping) -> Dataset:
     for role, column in mapping.roles.items():
         if role in mapping.target:
             new_names[column] = role
-    if mapping.target == {new: mapping.source[old] for old, new in new_names.items()}:
+    is_checked_later = not isinstance(mapping.target.get("labels"), List)  # labels per time step go into windows
+    if is_checked_later and mapping.target == {new: mapping.source[old] for old, new in new_names.items()}:
         chunks = table.data.column(mapping.values.columns[0]).chunks
         if not any(chunk.null_count or chunk.values.null_count or chunk.values.values.null_count for chunk in chunks):
             table = table.select_columns(list(new_names))
             return table.rename_columns({old: new for old, new in new_names.items() if old != new})
-    return table.map(
+    losses: dict[int, Loss] = {}
+    series = table.map(
         _convert_batch,
         batched=True,
         with_indices=True,
         remove_columns=table.column_names,
         features=mapping.target,
-        fn_kwargs={"mapping": mapping, "schema": mapping.target.arrow_schema},
+        fn_kwargs={"mapping": mapping, "schema": mapping.target.arrow_schema, "losses": losses},
     )
+    warn_of_losses(keep_losses(losses, series), mapping.channels, mapping.place)
+    return series
 
 
 def _check_ids(table: Dataset, mapping: ColumnMapping) -> None:
@@ -52,14 +57,16 @@ def _check_ids(table: Dataset, mapping: ColumnMapping) -> None:
         raise TimeSeriesDataError(f"{mapping.place}: series {row} and {row + 1} have the same {mapping.roles['id']!r}")
 
 
-def _convert_batch(rows: pa.Table, indices: list[int], mapping: ColumnMapping, schema: pa.Schema) -> pa.Table:
+def _convert_batch(
+    rows: pa.Table, indices: list[int], mapping: ColumnMapping, schema: pa.Schema, losses: dict[int, Loss]
+) -> pa.Table:
     """Returns the series of some rows, in the columns of `mapping.target`."""
     place, target, first_row = mapping.place, mapping.target, indices[0]
     if holds_lists(rows.schema.field(mapping.values.columns[0]).type):
         steps, lengths = _unpack_lists(rows, mapping, first_row)
     else:
         steps, lengths = _unpack_numbers(rows, mapping, first_row)
-    converted = {"past_values": encode_series(steps, lengths, place, first_row)}
+    converted = {"past_values": encode_series(steps, lengths, place, first_row, losses)}
     if "labels" in target:
         converted["labels"] = mapping.encode_labels(rows[mapping.roles["labels"]].combine_chunks(), first_row)
         if isinstance(target["labels"], List):

@@ -57,7 +57,11 @@ def pretrain(
     )
 
     dataset = load_data(data_arguments)
-    summary = summarise(dataset, progress=training_arguments.should_log and not training_arguments.disable_tqdm)
+    summary = summarise(
+        dataset,
+        progress=training_arguments.should_log and not training_arguments.disable_tqdm,
+        needs_labels=False,
+    )
     config = make_config(model_arguments, summary)
     check_masking(summary, config)
     feature_extractor = make_feature_extractor(

@@ -143,3 +143,26 @@ def test_import_is_light():
     program = "import sys, data_timemae; print({'aeon', 'sklearn', 'torch', 'transformers'} & {*sys.modules})"
     run = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "set()"
+
+
+def test_zip_that_holds_far_more_than_its_size_tells(tmp_path, monkeypatch):
+    path = tmp_path / "set.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a_TRAIN.ts", TS + "1,2,3:4,5,6:up\n" * 20_000)
+    assert len(load_time_series(path, validation_size=0)["train"]) == 20_002
+    monkeypatch.setattr("data_timemae.unpacking.MIN_LIMIT", 2**15)
+    expect_error(path, "expected at most .* bytes once unpacked, got 3.*: .* unpack it and read its directory")
+    with zipfile.ZipFile(tmp_path / "outer.zip", "w") as archive:
+        archive.write(path, "inner.zip")
+    expect_error(tmp_path / "outer.zip", "expected at most .* bytes once unpacked")
+    np.savez_compressed(tmp_path / "set.npz", X_train=np.zeros((1000, 100, 1)))
+    expect_error(tmp_path / "set.npz", "expected at most .* bytes once unpacked, got 8.* write it with numpy.savez")
+
+
+def test_zip_whose_directory_lies(tmp_path):
+    path = tmp_path / "set.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a_TRAIN.ts", bytes(2**28))
+    size, small = (2**28).to_bytes(4, "little"), (1000).to_bytes(4, "little")
+    path.write_bytes(path.read_bytes().replace(size, small))
+    expect_error(path, "expected a zip archive: Bad CRC-32")

@@ -99,3 +99,23 @@ def test_train_fractions_are_nested_and_stratified(tmp_path):
     assert small < large
     assert small_counts == [15, 4, 1]
     assert large_counts == [75, 20, 5]
+
+
+def test_two_series_a_class_of_very_many(monkeypatch):
+    monkeypatch.setattr("data_timemae.splits.MAX_INDEXED", 100)
+    for num_classes in (100, 1000):
+        labels = np.arange(2 * num_classes) % num_classes
+        source = Dataset.from_dict({"past_values": [[1.0]] * len(labels), "labels": labels})
+        dataset = load_time_series(source, task="classification", validation_size=0.2)
+        assert len(dataset["validation"]) == 0.2 * len(labels)
+        assert set(dataset["train"]["labels"]) == set(range(num_classes))
+
+
+def test_the_last_series_of_a_class_stays_in_train(monkeypatch):
+    monkeypatch.setattr("data_timemae.splits.MAX_INDEXED", 100)
+    labels = [*range(100), *[100] * 40]
+    source = Dataset.from_dict({"past_values": [[1.0]] * len(labels), "labels": labels})
+    dataset = load_time_series(source, task="classification", validation_size=0.5)
+    assert set(dataset["train"]["labels"]) == set(range(101))
+    assert set(dataset["validation"]["labels"]) == {100}
+    assert len(dataset["validation"]) == 39

@@ -1,8 +1,9 @@
 import datasets
 import numpy as np
+import pyarrow as pa
 import pytest
 from data_sources import write_npz
-from datasets import Dataset, DatasetDict
+from datasets import ClassLabel, Dataset, DatasetDict, DatasetInfo, Features, List, Value
 
 from data_timemae import Lengths, TimeSeriesDataError, channel_statistics, load_time_series, summarise
 
@@ -75,3 +76,66 @@ def test_summary_of_nothing():
         summarise({"train": dataset["train"].select([])})
     with pytest.raises(TimeSeriesDataError, match="expected at least one series"):
         channel_statistics(dataset["train"].select([]))
+
+
+FEATURES = Features(past_values=List(List(Value("float32"), length=2)), labels=Value("float32"))
+CLASSES = Features({**FEATURES, "labels": ClassLabel(names=["a", "b"])})
+SOUND = {"past_values": [[[1.0, 2.0]]] * 3, "labels": [0, 1, 0]}
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([[float("nan")] * 2], "test: series 1 has no observed value in its 1 time steps"),
+        (
+            [[0, 0], [1, float("inf")]],
+            "test: series 1, time step 1, channel 1: expected a finite float32 or NaN, got inf",
+        ),
+        ([], "test: series 1 has no observed value in its 0 time steps"),
+    ],
+)
+def test_every_split_is_checked_also_in_the_right_features(values, message, streaming):
+    bad = SOUND | {"past_values": [[[1.0, 2.0]], values, [[1.0, 2.0]]]}
+    splits = {"train": Dataset.from_dict(SOUND, CLASSES), "test": Dataset.from_dict(bad, CLASSES)}
+    dataset = load_time_series(DatasetDict(splits), validation_size=0, streaming=streaming)
+    with pytest.raises(TimeSeriesDataError, match=message):
+        summarise(dataset, progress=False)
+    with pytest.raises(TimeSeriesDataError, match=message.replace("test", "the data set")):
+        channel_statistics(dataset["test"])
+
+
+def with_labels(labels, features):
+    """A data set of the right features, whatever its labels are."""
+    table = pa.table({"past_values": SOUND["past_values"], "labels": labels}, schema=features.arrow_schema)
+    return Dataset(table, info=DatasetInfo(features=features))
+
+
+@pytest.mark.parametrize(
+    ("labels", "features", "message"),
+    [
+        ([0, -1, 1], CLASSES, "test: series 1 has no label: expected a label from 0 to 1, for 2 classes, got -1"),
+        ([0, 1, -100], CLASSES, "test: series 2 has no label: .* got -100"),
+        ([0, None, 1], CLASSES, "test: series 1 has no label: .* got None"),
+        ([0, 1, 256], CLASSES, "test: series 2: expected a label from 0 to 1, for 2 classes, got 256"),
+        ([0.5, None, 1], FEATURES, "test: series 1 has no label: expected a finite target, got None"),
+        ([0.5, 1, float("nan")], FEATURES, "test: series 2: expected a finite target, got nan"),
+        ([0.5, float("-inf"), 1], FEATURES, "test: series 1: expected a finite target, got -inf"),
+    ],
+)
+def test_labels_of_every_split_are_checked(labels, features, message):
+    splits = {"train": with_labels([0, 1, 0], features), "test": with_labels(labels, features)}
+    with pytest.raises(TimeSeriesDataError, match=message):
+        load_time_series(DatasetDict(splits), validation_size=0)
+    with pytest.raises(TimeSeriesDataError, match=message):
+        summarise(splits, progress=False)
+    assert summarise(splits, progress=False, needs_labels=False).longest == 1
+
+
+def test_class_indices_of_another_column_are_checked():
+    values = pa.array(SOUND["past_values"], pa.list_(pa.list_(pa.float64())))
+    features = Features(past_values=List(List(Value("float64"))), state=CLASSES["labels"])
+    table = pa.table({"past_values": values, "state": [0, 1, 7]}, schema=features.arrow_schema)
+    source = Dataset(table, info=DatasetInfo(features=features))
+    with pytest.raises(TimeSeriesDataError, match="series 2: expected a label from 0 to 1, for 2 classes, got 7"):
+        load_time_series(source, label_column="state")
