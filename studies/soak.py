@@ -55,7 +55,7 @@ RUN = "--max_steps 8 --per_device_train_batch_size 16 --save_strategy steps --sa
 RUN += (
     " --logging_steps 3 --eval_strategy steps --eval_steps 2 --use_cpu --report_to none --disable_tqdm True --seed 1"
 )
-STEPS, FILES = 8, 17  # saves in a run, and about how many files a checkpoint has
+STEPS, FILES = 8, 16  # saves in a run, and about how many files a checkpoint has
 KINDS = {
     "pre-training": f"run_pretraining.py --patch_length 3 {SIZE} {RUN}",
     "fine-tuning": f"run_classification.py --patch_length 3 {SIZE} {RUN} --eval_steps 1",
