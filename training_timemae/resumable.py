@@ -102,6 +102,20 @@ class BestCheckpoint(TrainerCallback):
         state.best_model_checkpoint = str(best)
 
 
+class EpochOfSampler(TrainerCallback):
+    """
+    Tells a sampler which epoch begins. accelerate does so too, but does not reach the sampler where several processes
+    resume within an epoch, which would then have the order of the first.
+    """
+
+    def __init__(self):
+        self.sampler: Any = None
+
+    def on_epoch_begin(self, args, state, control, **kwargs):
+        if self.sampler is not None:
+            self.sampler.set_epoch(int(state.epoch))
+
+
 class ResumableTrainer(Trainer):
     """
     `Trainer` that writes each checkpoint elsewhere and renames it when it is whole, resumes only from whole ones and
@@ -119,9 +133,9 @@ class ResumableTrainer(Trainer):
         config = {} if config is None else config.to_dict()  # as it is now: training may change it
         self._config = {name: value for name, value in config.items() if name not in NOT_OF_THE_MODEL}
         self._is_staging, self._resumed_step = False, 0
-        self._loss, self._best = RunningLoss(), BestCheckpoint()
-        self.add_callback(self._loss)
-        self.add_callback(self._best)
+        self._loss, self._best, self._epoch_of_sampler = RunningLoss(), BestCheckpoint(), EpochOfSampler()
+        for callback in (self._loss, self._best, self._epoch_of_sampler):
+            self.add_callback(callback)
 
     def describe_run(self) -> dict[str, Any]:
         """Returns what has to be the same for a run to be resumed: options, model and data."""
@@ -235,7 +249,8 @@ class ResumableTrainer(Trainer):
                 complete(staged, final, self._description, self._loss.sums)
         except (OSError, RuntimeError, SafetensorError) as error:
             free = shutil.disk_usage(output_dir).free / 2**20
-            shutil.rmtree(output_dir / UNFINISHED, ignore_errors=True)
+            if self.args.should_save:
+                shutil.rmtree(output_dir / UNFINISHED, ignore_errors=True)
             raise OSError(
                 f"expected to write {final}, where {free:.0f} MiB were free, got: {error}. Checkpoints of before are "
                 "whole; --resume_from_checkpoint last goes on from the newest"

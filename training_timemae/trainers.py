@@ -93,7 +93,9 @@ class TimeMAETrainer(ResumableTrainer):
             or not self.args.accelerator_config.use_seedable_sampler
         ):
             return sampler
-        return ShuffledRows(len(sampler), self.args.seed if self.args.data_seed is None else self.args.data_seed)
+        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+        self._epoch_of_sampler.sampler = ShuffledRows(len(sampler), seed)
+        return self._epoch_of_sampler.sampler
 
     # --- Losses: means over the items of the whole batch ---
 

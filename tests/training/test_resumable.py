@@ -8,7 +8,9 @@ from collections import namedtuple
 import pytest
 import safetensors.torch
 import torch
+from accelerate.data_loader import prepare_data_loader, skip_first_batches
 from test_trainers import classifier_trainer, pretrain
+from torch.utils.data import DataLoader
 
 from timemae import TimeMAEForTimeSeriesClassification
 from training_timemae import find_checkpoint
@@ -226,3 +228,21 @@ def test_checkpoints_are_pushed_when_they_are_whole(run, tmp_path, monkeypatch):
     trainer.train()
     assert pushed == [str(tmp_path / "run" / "checkpoint-1")]
     assert safetensors.torch.load_file(tmp_path / "run" / "checkpoint-1" / "model.safetensors")
+
+
+def test_the_order_within_an_epoch_that_several_processes_resume(run):
+    trainer = run(per_device_train_batch_size=8)
+
+    def batches(skipped):
+        """Returns the rows of process 0 of 2 in epoch 2, as Trainer goes about it."""
+        rows = trainer._get_train_sampler(trainer.train_dataset)
+        loader = DataLoader(range(len(rows)), 8, sampler=rows)
+        loader = prepare_data_loader(loader, num_processes=2, process_index=0, use_seedable_sampler=True)
+        trainer.state.epoch = 2.0 + skipped / len(loader)
+        trainer.callback_handler.on_epoch_begin(trainer.args, trainer.state, trainer.control)
+        if skipped:
+            loader = skip_first_batches(loader, skipped)
+        loader.set_epoch(2)
+        return [batch.tolist() for batch in loader]
+
+    assert batches(3) == batches(0)[3:]
