@@ -184,7 +184,6 @@ def test_a_pretrained_encoder_through_the_scripts(run_script, tiny_bert, tmp_pat
         run_script("run_linear_probe.py", *start, *flags(output_dir="probe2", encoder_name_or_path=tiny_bert))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("script", ["run_pretraining.py", "run_classification.py"])
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_a_huge_value_ends_a_run_without_normalisation(run_script, tmp_path, script, split):
