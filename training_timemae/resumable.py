@@ -287,8 +287,10 @@ def describe_data(dataset: Any, name: str) -> dict[str, Any]:
         return {}
     description: dict[str, Any] = {f"series of {name}": len(dataset)}
     if "labels" in dataset.column_names:
-        labels = np.asarray(dataset.with_format("numpy", columns=["labels"])[:]["labels"])
-        description[f"labels of {name}"] = hashlib.sha256(labels.tobytes()).hexdigest()[:16]
+        digest = hashlib.sha256()
+        for batch in dataset.select_columns(["labels"]).with_format("numpy").iter(10_000):
+            digest.update(np.asarray(batch["labels"]).tobytes())
+        description[f"labels of {name}"] = digest.hexdigest()[:16]
     return description
 
 
