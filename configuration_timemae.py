@@ -13,6 +13,12 @@ from transformers.configuration_utils import PreTrainedConfig
 from transformers.models.auto.configuration_auto import AutoConfig
 
 
+try:
+    from transformers.configuration_utils import SubConfigSpec
+except ImportError:  # before transformers 5.20
+    SubConfigSpec = None
+
+
 # The library finds the code of a checkpoint by following lines of this form. From each of these files they lead to all
 # of them, so that every save carries all, and code that differs anywhere is kept apart in one process.
 if TYPE_CHECKING:
@@ -157,7 +163,12 @@ class TimeMAEConfig(PreTrainedConfig):
     ```"""
 
     model_type = "timemae"
-    sub_configs = {"encoder_config": AutoConfig}
+    if SubConfigSpec is None:
+        sub_configs = {"encoder_config": AutoConfig}
+    else:
+        sub_configs_defaults = {
+            "encoder_config": SubConfigSpec(config_class=AutoConfig, model_type="bert", optional=True)
+        }
 
     num_channels: int = 1
     sequence_length: int = 128
@@ -203,7 +214,7 @@ class TimeMAEConfig(PreTrainedConfig):
             # Installed code stands for that of a checkpoint, which would ask for `trust_remote_code`.
             for name in ("auto_map", "custom_pipelines"):
                 kwargs.pop(name, None)
-        if isinstance(self.encoder_config, dict):
+        if SubConfigSpec is None and isinstance(self.encoder_config, dict):
             self.encoder_config = AutoConfig.for_model(**{"model_type": "bert", **self.encoder_config})
         super().__post_init__(**kwargs)
         for name, default in (("hidden_size", 64), ("num_hidden_layers", 8), ("num_attention_heads", 4)):
