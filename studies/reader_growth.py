@@ -156,7 +156,7 @@ CASES: dict[str, tuple[int, Callable]] = {  # the largest size
     "fraction, of as many classes": (64_000, npz(0, 2, 1, classes=-1, validation_size=0, train_fraction=0.5)),
     "validation, groups of 40 series": (36_000, npz(0, 2, 1, groups=40, validation_size=0.2)),
     "validation, groups of 40 series, 20 classes": (
-        64_000,
+        36_000,
         npz(0, 2, 1, classes=20, groups=40, validation_size=0.2),
     ),
 }
