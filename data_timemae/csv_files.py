@@ -54,7 +54,8 @@ def read_csv(path: Path, number_columns: Collection[str]) -> Iterator[pa.RecordB
     """
     header, numbers = read_header(path), set(number_columns)
     types = [pa.float64() if name in numbers else pa.string() for name in header]
-    block_size = max(2**20, BYTES_PER_CELL * len(header))  # a line has to fit into a block
+    line = BYTES_PER_CELL * len(header)  # at most, about
+    block_size = max(2**20, line, min(2**24, 100 * line))  # a block holds a line, better many, as each column costs
     try:
         with pyarrow.csv.open_csv(
             path,

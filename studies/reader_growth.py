@@ -154,9 +154,9 @@ CASES: dict[str, tuple[int, Callable]] = {  # the largest size
     "classes, of two series each": (64_000, npz(0, 5, 1, classes=-1, validation_size=0)),
     "validation, of as many classes": (256_000, npz(0, 2, 1, classes=-1, validation_size=0.5)),
     "fraction, of as many classes": (64_000, npz(0, 2, 1, classes=-1, validation_size=0, train_fraction=0.5)),
-    "validation, groups of 40 series": (64_000, npz(0, 2, 1, groups=40, validation_size=0.2)),
+    "validation, groups of 40 series": (36_000, npz(0, 2, 1, groups=40, validation_size=0.2)),
     "validation, groups of 40 series, 20 classes": (
-        64_000,
+        36_000,
         npz(0, 2, 1, classes=20, groups=40, validation_size=0.2),
     ),
 }
