@@ -131,7 +131,7 @@ class Runs:
             if (expected / name).read_bytes() != (output / name).read_bytes()
         ]
         before, after = (json.loads((path / "results.json").read_text())["metrics"] for path in (expected, output))
-        timed = {name for name in before if "runtime" in name or "per_second" in name}
+        timed = {name for name in before if "time" in name or "per_second" in name}
         names = sorted((before.keys() | after.keys()) - timed)
         return differing + [name for name in names if before.get(name) != after.get(name)]
 
