@@ -67,7 +67,7 @@ def read_broken(name: str, content: bytes, count: int, seed: int, directory: Pat
     errors named the file.
     """
     datasets.disable_progress_bars()
-    datasets.config.HF_DATASETS_CACHE = directory / "cache"
+    datasets.config.HF_DATASETS_CACHE = (directory / "cache").resolve()
     directory.mkdir(parents=True, exist_ok=True)
     found: dict[str, Any] = {"inputs": count, "read": 0, "errors": 0, "named": 0, "others": []}
     generator = np.random.default_rng([seed, len(name), *name.encode()])

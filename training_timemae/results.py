@@ -84,8 +84,8 @@ def _read_holder(output_dir: Path) -> dict[str, Any] | None:
 
 
 def _is_alive(holder: dict[str, Any] | None) -> bool:
-    """Returns whether a process still runs; of one on another host, which cannot be known, that it does."""
-    if holder is None or holder["host"] != socket.gethostname():
+    """Returns whether a process still runs; where that cannot be known, as of one on another host, that it does."""
+    if holder is None or holder["host"] != socket.gethostname() or os.name != "posix":
         return True
     try:
         os.kill(holder["process"], 0)

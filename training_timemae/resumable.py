@@ -252,8 +252,8 @@ class ResumableTrainer(Trainer):
             if self.args.should_save:
                 shutil.rmtree(output_dir / UNFINISHED, ignore_errors=True)
             raise OSError(
-                f"expected to write {final}, where {free:.0f} MiB were free, got: {error}. Checkpoints of before are "
-                "whole; --resume_from_checkpoint last goes on from the newest"
+                f"expected to write {final}, where {free:.0f} MiB were free, got: {error}. Earlier ones are whole: "
+                "with more room, --resume_from_checkpoint last goes on from the newest"
             ) from error
         finally:
             self._is_staging = False
