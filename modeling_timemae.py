@@ -137,8 +137,7 @@ class TimeMAEEmbeddings(nn.Module):
         padding = -past_values.shape[1] % self.config.patch_length
         if padding:
             past_values = F.pad(past_values, (0, 0, 0, padding))
-        if not torch.compiler.is_compiling():
-            self._check_values(past_values, patch_mask)
+        self._check_values(past_values, patch_mask)
 
         dtype = self.patch_embeddings.weight.dtype
         patch_embeddings = self.patch_embeddings(past_values.to(dtype))
@@ -149,11 +148,13 @@ class TimeMAEEmbeddings(nn.Module):
 
     def find_patches(self, past_observed_mask: torch.Tensor) -> torch.Tensor:
         """Returns a bool mask `(batch_size, num_patches)`, False at patches without an observed value."""
-        observed_steps = past_observed_mask.bool().any(-1)
-        padding = -observed_steps.shape[1] % self.config.patch_length
-        return F.pad(observed_steps, (0, padding)).unflatten(1, (-1, self.config.patch_length)).any(-1)
+        padding = -past_observed_mask.shape[1] % self.config.patch_length
+        # Padded before anything is computed of it: torch 2.13 compiles padding of computed bools to faulty C++.
+        observed = F.pad(past_observed_mask.bool(), (0, 0, 0, padding))
+        return observed.unflatten(1, (-1, self.config.patch_length)).flatten(2).any(-1)
 
     def _check_shapes(self, past_values: torch.Tensor, past_observed_mask: torch.Tensor | None) -> None:
+        check_tensors(past_values=past_values, past_observed_mask=past_observed_mask)
         if past_values.ndim != 3:
             raise ValueError(
                 "expected past_values of shape (batch_size, time, num_channels), "
@@ -179,14 +180,39 @@ class TimeMAEEmbeddings(nn.Module):
             )
 
     def _check_values(self, past_values: torch.Tensor, patch_mask: torch.Tensor | None) -> None:
-        if not torch.isfinite(past_values).all():
-            raise ValueError(
-                "expected finite past_values, got NaN or infinity where past_observed_mask does not say that the "
-                "value is missing"
+        check_all(
+            torch.isfinite(past_values),
+            "finite past_values",
+            lambda: "NaN or infinity where past_observed_mask does not say that the value is missing",
+        )
+        if patch_mask is not None:
+            is_observed = patch_mask.any(1)
+            check_all(
+                is_observed,
+                "at least one observed value in each series",
+                lambda: f"none in series {(~is_observed).nonzero().flatten().tolist()}",
             )
-        if patch_mask is not None and not patch_mask.any(1).all():
-            empty = (~patch_mask.any(1)).nonzero().flatten().tolist()
-            raise ValueError(f"expected at least one observed value in each series, got none in series {empty}")
+
+
+def check_tensors(**inputs: torch.Tensor | None) -> None:
+    """Raises TypeError, by name, if one of the inputs is neither a tensor nor None."""
+    for name, value in inputs.items():
+        if value is not None and not isinstance(value, torch.Tensor):
+            raise TypeError(
+                f"expected {name} as a torch.Tensor, got {type(value).__name__} (TimeMAEFeatureExtractor makes tensors "
+                "of raw series with return_tensors='pt'; torch.as_tensor does so of other arrays and lists)"
+            )
+
+
+def check_all(conditions: torch.Tensor, expected: str, got: Callable[[], str]) -> None:
+    """
+    Raises ValueError if one of the conditions, a bool tensor, is False. In compiled code, which cannot say what it `got`,
+    it is a RuntimeError, on a GPU an assertion of the device.
+    """
+    if torch.compiler.is_compiling():
+        torch._assert_async(conditions.all(), f"expected {expected}, got others (without torch.compile, which)")
+    elif not conditions.all():
+        raise ValueError(f"expected {expected}, got {got()}")
 
 
 def eager_attention_forward(
@@ -589,6 +615,7 @@ class TimeMAEForPreTraining(TargetEncoderMixin, TimeMAEPreTrainedModel):
 
         # Patches, and which of them are hidden (Sections 3.3.1 and 3.3.2)
         patch_embeddings, hidden_states, patch_mask = self.timemae.embeddings(past_values, past_observed_mask)
+        len(range(past_values.shape[1]))  # a constant of compiled code, which cannot reckon with `num_masked`
         mask, visible_ids, masked_ids, visible_mask, masked_mask = self.random_masking(
             patch_embeddings, patch_mask, masking_noise
         )
@@ -669,6 +696,7 @@ class TimeMAEForPreTraining(TargetEncoderMixin, TimeMAEPreTrainedModel):
         batch_size, num_patches, _ = patch_embeddings.shape
         device = patch_embeddings.device
         self._check_mask_ratio(num_patches)
+        check_tensors(masking_noise=masking_noise)
         num_masked = self.config.num_masked_patches(num_patches)
         if masking_noise is None:
             rows = batch_size if self.config.mask_scope == "sample" else 1
@@ -820,6 +848,7 @@ class TimeMAEForTimeSeriesClassification(TimeMAEPreTrainedModel):
 
     def compute_loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Cross-entropy, binary cross-entropy or squared error, by `problem_type`; a mean over the batch."""
+        check_tensors(labels=labels)
         problem_type = self.config.problem_type
         if problem_type is None:
             if self.num_labels == 1:
@@ -845,10 +874,11 @@ class TimeMAEForTimeSeriesClassification(TimeMAEPreTrainedModel):
             raise ValueError(
                 f"expected integer labels of shape {(batch_size,)}, got {labels.dtype} of shape {tuple(labels.shape)}"
             )
-        if not torch.compiler.is_compiling() and not ((labels >= 0) & (labels < self.num_labels)).all():
-            raise ValueError(
-                f"expected labels from 0 to {self.num_labels - 1}, got {labels.min().item()} to {labels.max().item()}"
-            )
+        check_all(
+            (labels >= 0) & (labels < self.num_labels),
+            f"labels from 0 to {self.num_labels - 1}",
+            lambda: f"{labels.min().item()} to {labels.max().item()}",
+        )
 
 
 TimeMAEModel.register_for_auto_class("AutoModel")

@@ -16,6 +16,7 @@ from accelerate.data_loader import DataLoaderShard
 from torch.utils.data import DataLoader, IterableDataset
 from transformers.trainer_utils import EvalLoopOutput
 
+from .compilation import pad_to_few_lengths, raise_recompile_limit
 from .evaluation import TimeMAEHead, with_pooler_output
 from .finite import ADVICE, all_finite, describe_overflow, find_row, iterate_tensors
 from .model_card import make_model_card
@@ -65,6 +66,7 @@ class TimeMAETrainer(ResumableTrainer):
     - Training whose loss or gradient is not finite, and an evaluation whose outputs are not, stop with
       FloatingPointError; weights that are not finite are not saved. On a CPU it looks at each step, else when it logs
       or saves. Steps that GradScaler leaves out are no fault.
+    - With `torch_compile` batches are padded in time to one of three lengths, so that few graphs are compiled.
     """
 
     def __init__(self, *args, **kwargs):
@@ -72,6 +74,8 @@ class TimeMAETrainer(ResumableTrainer):
         self._share: Share | None = None  # what is being evaluated
         self._num_evaluated = 0
         self._fault: str | None = None  # what is wrong with the batch that is being trained on
+        if self.args.torch_compile:
+            raise_recompile_limit()
 
     def create_optimizer(self, *args):
         """Returns the optimizer; the visible encoder has groups of its own if it has a learning rate of its own."""
@@ -96,6 +100,11 @@ class TimeMAETrainer(ResumableTrainer):
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
         self._epoch_of_sampler.sampler = ShuffledRows(len(sampler), seed)
         return self._epoch_of_sampler.sampler
+
+    def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        inputs = super()._prepare_inputs(inputs)
+        config = getattr(self.model, "config", None)
+        return pad_to_few_lengths(inputs, config) if self.args.torch_compile and config is not None else inputs
 
     # --- Losses: means over the items of the whole batch ---
 
