@@ -107,6 +107,11 @@ class TimeMAEConfig(PreTrainedConfig):
             Whether every series draws its own mask, or one mask serves the batch, as in the original code.
         codebook_size (`int`, defaults to 192):
             Number of codewords of the tokenizer (Section 3.5.1).
+        tokenizer_type (`"learned"` or `"random_projection"`, defaults to `"learned"`):
+            How patches get their codewords: from a tokenizer that learns along, as in the paper (Section 3.5.1), or by
+            a random projection of their values and a random codebook, both frozen, as in BEST-RQ (Chiu et al., 2022).
+        tokenizer_projection_size (`int`, defaults to 16):
+            Dimensions of that projection.
         gumbel_temperature (`float`, defaults to 1.0):
             Temperature of the Gumbel-softmax of equation (3). It shapes the gradient of equation (4); the codeword
             that is drawn does not depend on it.
@@ -132,6 +137,17 @@ class TimeMAEConfig(PreTrainedConfig):
             Standard deviation of the normal initialisation of all weight matrices, the position table and the mask
             token. If not given, as in the original code: Xavier-normal linear layers, a standard normal position
             table and mask token, and torch's default (Kaiming-uniform) for the patch convolution.
+        position_initializer_range (`float`, *optional*):
+            Standard deviation of the initial position table alone, beside patch embeddings with one of about 0.6. If
+            not given, `initializer_range`, or 1 as in the original code.
+        patch_statistics (`bool`, defaults to False):
+            Whether the patch embedding reads, beside the values of a patch, these normalised by themselves, their mean
+            and the logarithm of their deviation, by channel, as in NuTime (Lin et al., 2024).
+        pooling (`"mean"`, `"mean_max_std"` or `"attention"`, defaults to `"mean"`):
+            How the patches of a series become its features and what the classification head reads: their mean, as in
+            the paper; mean, maximum and standard deviation side by side; or a weighted mean whose weights are learned.
+        num_pooled_layers (`int`, defaults to 1):
+            How many layers are pooled side by side, evenly spaced from the embeddings to the last one; 1 is the last.
         layer_norm_eps (`float`, defaults to 1e-5):
             Epsilon of the layer normalisations.
         encoder_config (`PreTrainedConfig` or `dict`, *optional*):
@@ -185,6 +201,8 @@ class TimeMAEConfig(PreTrainedConfig):
     mask_ratio: float = 0.6
     mask_scope: Literal["sample", "batch"] = "sample"
     codebook_size: int = 192
+    tokenizer_type: Literal["learned", "random_projection"] = "learned"
+    tokenizer_projection_size: int = 16
     gumbel_temperature: float | int = 1.0
     gumbel_noise_scale: float | int = 1.0
     codeword_gradient: Literal["straight_through", "detached"] = "detached"
@@ -194,6 +212,10 @@ class TimeMAEConfig(PreTrainedConfig):
     momentum: float | int = 0.99
     residual_gate_init: float | int | None = 0.1
     initializer_range: float | None = None
+    position_initializer_range: float | int | None = None
+    patch_statistics: bool = False
+    pooling: Literal["mean", "mean_max_std", "attention"] = "mean"
+    num_pooled_layers: int = 1
     layer_norm_eps: float = 1e-5
     encoder_config: PreTrainedConfig | dict | None = None
     encoder_input_scale: float | int | None = None
@@ -252,6 +274,12 @@ class TimeMAEConfig(PreTrainedConfig):
         """Number of patches of a series of `sequence_length` time steps."""
         return count_patches(self.sequence_length, self.patch_length)
 
+    @property
+    def pooled_size(self) -> int:
+        """Number of features of a series: of `pooler_output`, and what the classification head reads."""
+        size = (3 if self.pooling == "mean_max_std" else 1) * self.num_pooled_layers
+        return size * self.hidden_size  # type: ignore[operator]  # __post_init__ has set it
+
     def num_masked_patches(self, num_patches: int) -> int:
         """Number of patches that pre-training hides out of `num_patches`: ⌊`mask_ratio` · `num_patches`⌋."""
         return int(self.mask_ratio * num_patches)
@@ -267,6 +295,8 @@ class TimeMAEConfig(PreTrainedConfig):
             "num_attention_heads",
             "intermediate_size",
             "decoder_num_hidden_layers",
+            "tokenizer_projection_size",
+            "num_pooled_layers",
         )
         for name in sizes:
             if getattr(self, name) < 1:
@@ -282,8 +312,10 @@ class TimeMAEConfig(PreTrainedConfig):
         for name in ("gumbel_temperature", "layer_norm_eps"):
             if not (0 < getattr(self, name) < math.inf):
                 raise ValueError(f"expected a finite `{name}` above 0, got {getattr(self, name)}")
-        if self.initializer_range is not None and not (0 < self.initializer_range < math.inf):
-            raise ValueError(f"expected a finite `initializer_range` above 0, or None, got {self.initializer_range}")
+        for name in ("initializer_range", "position_initializer_range"):
+            value = getattr(self, name)
+            if value is not None and not (0 < value < math.inf):
+                raise ValueError(f"expected a finite `{name}` above 0, or None, got {value}")
         if self.residual_gate_init is not None and not math.isfinite(self.residual_gate_init):
             raise ValueError(f"expected a finite `residual_gate_init`, or None, got {self.residual_gate_init}")
         if self.mcc_loss_weight == self.mrr_loss_weight == 0:
@@ -298,6 +330,16 @@ class TimeMAEConfig(PreTrainedConfig):
             raise ValueError(
                 "expected `hidden_size` to be divisible by `num_attention_heads`, "
                 f"got {self.hidden_size} and {self.num_attention_heads}"
+            )
+        if self.num_pooled_layers > self.num_hidden_layers + 1:  # type: ignore[operator]
+            raise ValueError(
+                f"expected `num_pooled_layers` of at most {self.num_hidden_layers + 1}, the embeddings and "  # type: ignore[operator]
+                f"`num_hidden_layers`, got {self.num_pooled_layers}"
+            )
+        if self.num_pooled_layers > 1 and self.encoder_projection:
+            raise ValueError(
+                "expected `num_pooled_layers` of 1 with `encoder_projection`, as layers within have another width, "
+                f"got {self.num_pooled_layers}"
             )
         if self.patch_length > self.sequence_length:
             raise ValueError(

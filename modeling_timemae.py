@@ -28,15 +28,21 @@ from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 try:
     from .configuration_timemae import TimeMAEConfig
     from .cpu_timemae import fast_dropout, fast_softmax, sample_codewords
+    from .embeddings_timemae import TimeMAEEmbeddings, TimeMAEStatisticsEmbedding, check_all, check_tensors
+    from .pooling_timemae import TimeMAEPooling
     from .target_encoder_timemae import TargetEncoderMixin
     from .text_encoder_timemae import TextEncoderMixin, TimeMAETextEncoder
+    from .tokenizer_timemae import RandomProjectionTokenizer
 except ImportError:
     if __package__:
         raise
     from configuration_timemae import TimeMAEConfig
     from cpu_timemae import fast_dropout, fast_softmax, sample_codewords
+    from embeddings_timemae import TimeMAEEmbeddings, TimeMAEStatisticsEmbedding, check_all, check_tensors
+    from pooling_timemae import TimeMAEPooling
     from target_encoder_timemae import TargetEncoderMixin
     from text_encoder_timemae import TextEncoderMixin, TimeMAETextEncoder
+    from tokenizer_timemae import RandomProjectionTokenizer
 
 
 logger = logging.get_logger(__name__)
@@ -88,131 +94,6 @@ class TimeMAEForPreTrainingOutput(ModelOutput):
     hidden_states: tuple[torch.FloatTensor, ...] | None = None
     attentions: tuple[torch.FloatTensor, ...] | None = None
     cross_attentions: tuple[torch.FloatTensor, ...] | None = None
-
-
-class TimeMAEPatchEmbedding(nn.Conv1d):
-    """The convolution whose kernel is its stride, as a product with a matrix: several times as fast on a CPU."""
-
-    def forward(self, past_values: torch.Tensor) -> torch.Tensor:
-        """Series `(batch_size, time, num_channels)` to embeddings `(batch_size, num_patches, hidden_size)`."""
-        patches = past_values.unflatten(1, (-1, self.kernel_size[0])).flatten(2)
-        return F.linear(patches, self.weight.transpose(1, 2).flatten(1), self.bias)
-
-
-class TimeMAEEmbeddings(nn.Module):
-    """
-    Cuts series into patches and embeds them (Section 3.3.1); owns the table of position embeddings, unless the encoder
-    is a transformers encoder, which has its own.
-    """
-
-    def __init__(self, config: TimeMAEConfig):
-        super().__init__()
-        self.config = config
-        self.patch_embeddings = TimeMAEPatchEmbedding(
-            config.num_channels, config.hidden_size, kernel_size=config.patch_length, stride=config.patch_length
-        )
-        self.register_parameter("position_embeddings", None)
-        if config.encoder_config is None:
-            self.position_embeddings = nn.Parameter(torch.empty(config.num_patches, config.hidden_size))
-
-    def forward(
-        self, past_values: torch.Tensor, past_observed_mask: torch.Tensor | None = None
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-        """
-        Args:
-            past_values (`torch.Tensor` of shape `(batch_size, time, num_channels)`): the series.
-            past_observed_mask (`torch.BoolTensor` of the same shape, *optional*): True where a value was observed.
-
-        Returns:
-            patch embeddings `(batch_size, num_patches, hidden_size)` without positions; the same with positions (still
-            without, where the encoder adds its own); and a bool mask `(batch_size, num_patches)` that is False at
-            patches without an observed value, or None if every value was observed.
-        """
-        self._check_shapes(past_values, past_observed_mask)
-        if past_observed_mask is not None:
-            past_observed_mask = past_observed_mask.bool()
-            past_values = past_values.masked_fill(~past_observed_mask, 0.0)
-
-        patch_mask = None if past_observed_mask is None else self.find_patches(past_observed_mask)
-        padding = -past_values.shape[1] % self.config.patch_length
-        if padding:
-            past_values = F.pad(past_values, (0, 0, 0, padding))
-        self._check_values(past_values, patch_mask)
-
-        dtype = self.patch_embeddings.weight.dtype
-        patch_embeddings = self.patch_embeddings(past_values.to(dtype))
-        hidden_states = patch_embeddings
-        if self.position_embeddings is not None:
-            hidden_states = patch_embeddings + self.position_embeddings[: patch_embeddings.shape[1]]
-        return patch_embeddings, hidden_states, patch_mask
-
-    def find_patches(self, past_observed_mask: torch.Tensor) -> torch.Tensor:
-        """Returns a bool mask `(batch_size, num_patches)`, False at patches without an observed value."""
-        padding = -past_observed_mask.shape[1] % self.config.patch_length
-        # Padded before anything is computed of it: torch 2.13 compiles padding of computed bools to faulty C++.
-        observed = F.pad(past_observed_mask.bool(), (0, 0, 0, padding))
-        return observed.unflatten(1, (-1, self.config.patch_length)).flatten(2).any(-1)
-
-    def _check_shapes(self, past_values: torch.Tensor, past_observed_mask: torch.Tensor | None) -> None:
-        check_tensors(past_values=past_values, past_observed_mask=past_observed_mask)
-        if past_values.ndim != 3:
-            raise ValueError(
-                "expected past_values of shape (batch_size, time, num_channels), "
-                f"got {past_values.ndim} dimensions: {tuple(past_values.shape)}"
-            )
-        if not past_values.is_floating_point():
-            raise ValueError(f"expected past_values of a floating-point type, got {past_values.dtype}")
-        batch_size, time, num_channels = past_values.shape
-        if batch_size == 0 or time == 0:
-            raise ValueError(
-                f"expected at least one series with at least one time step, got past_values of shape "
-                f"{tuple(past_values.shape)}"
-            )
-        if num_channels != self.config.num_channels:
-            raise ValueError(f"expected past_values with {self.config.num_channels} channels, got {num_channels}")
-        longest = self.config.num_patches * self.config.patch_length
-        if time > longest:
-            raise ValueError(f"expected series of at most {longest} time steps (`sequence_length`), got {time}")
-        if past_observed_mask is not None and past_observed_mask.shape != past_values.shape:
-            raise ValueError(
-                f"expected past_observed_mask of the shape of past_values, {tuple(past_values.shape)}, "
-                f"got {tuple(past_observed_mask.shape)}"
-            )
-
-    def _check_values(self, past_values: torch.Tensor, patch_mask: torch.Tensor | None) -> None:
-        check_all(
-            torch.isfinite(past_values),
-            "finite past_values",
-            lambda: "NaN or infinity where past_observed_mask does not say that the value is missing",
-        )
-        if patch_mask is not None:
-            is_observed = patch_mask.any(1)
-            check_all(
-                is_observed,
-                "at least one observed value in each series",
-                lambda: f"none in series {(~is_observed).nonzero().flatten().tolist()}",
-            )
-
-
-def check_tensors(**inputs: torch.Tensor | None) -> None:
-    """Raises TypeError, by name, if one of the inputs is neither a tensor nor None."""
-    for name, value in inputs.items():
-        if value is not None and not isinstance(value, torch.Tensor):
-            raise TypeError(
-                f"expected {name} as a torch.Tensor, got {type(value).__name__} (TimeMAEFeatureExtractor makes tensors "
-                "of raw series with return_tensors='pt'; torch.as_tensor does so of other arrays and lists)"
-            )
-
-
-def check_all(conditions: torch.Tensor, expected: str, got: Callable[[], str]) -> None:
-    """
-    Raises ValueError if one of the conditions, a bool tensor, is False. In compiled code, which cannot say what it `got`,
-    it is a RuntimeError, on a GPU an assertion of the device.
-    """
-    if torch.compiler.is_compiling():
-        torch._assert_async(conditions.all(), f"expected {expected}, got others (without torch.compile, which)")
-    elif not conditions.all():
-        raise ValueError(f"expected {expected}, got {got()}")
 
 
 def eager_attention_forward(
@@ -357,12 +238,17 @@ class TimeMAEEncoder(nn.Module):
 
         Returns:
             [`~transformers.modeling_outputs.BaseModelOutput`]: `last_hidden_state` of the shape of `hidden_states`,
-            zero at padding.
+            zero at padding; with `config.num_pooled_layers` above 1 also `hidden_states`, those of all layers.
         """
         attention_mask = create_bidirectional_mask(self.config, hidden_states, patch_mask)
+        states = [hidden_states]
         for layer in self.layers:
             hidden_states = layer(hidden_states, attention_mask, **kwargs)
-        return BaseModelOutput(last_hidden_state=zero_padding(hidden_states, patch_mask))
+            states.append(hidden_states)
+        return BaseModelOutput(
+            last_hidden_state=zero_padding(hidden_states, patch_mask),
+            hidden_states=tuple(states) if self.config.num_pooled_layers > 1 else None,
+        )
 
 
 def make_encoder(config: TimeMAEConfig) -> TimeMAEEncoder | TimeMAETextEncoder:
@@ -452,7 +338,9 @@ class TimeMAEPreTrainedModel(TextEncoderMixin, PreTrainedModel):
     @torch.no_grad()
     def _init_weights(self, module):
         std = self.config.initializer_range
-        if isinstance(module, nn.Linear):
+        if isinstance(module, (TimeMAEStatisticsEmbedding, RandomProjectionTokenizer)):
+            module.init_weights()
+        elif isinstance(module, nn.Linear):
             init.xavier_normal_(module.weight) if std is None else init.normal_(module.weight, std=std)
             if module.bias is not None:
                 init.zeros_(module.bias)
@@ -463,11 +351,19 @@ class TimeMAEPreTrainedModel(TextEncoderMixin, PreTrainedModel):
             init.ones_(module.weight)
             init.zeros_(module.bias)
         elif isinstance(module, (TimeMAEEmbeddings, TimeMAEDecoder)) and module.position_embeddings is not None:
-            init.normal_(module.position_embeddings, std=1.0 if std is None else std)
+            own_std = self.config.position_initializer_range
+            init.normal_(module.position_embeddings, std=own_std if own_std is not None else std or 1.0)
         elif isinstance(module, TimeMAEResidual) and module.gate is not None:
             init.constant_(module.gate, self.config.residual_gate_init)
+        elif isinstance(module, TimeMAEPooling) and module.query is not None:
+            init.zeros_(module.query)
         elif isinstance(module, TimeMAEForPreTraining):
             init.normal_(module.mask_token, std=1.0 if std is None else std)
+
+    def requested_hidden_states(self, outputs: BaseModelOutput, **kwargs) -> tuple[torch.Tensor, ...] | None:
+        """Returns the hidden states of an encoder if the caller asks for them, and not only the pooling."""
+        requested = kwargs.get("output_hidden_states", self.config.output_hidden_states)
+        return outputs.hidden_states if requested else None
 
     @torch.no_grad()
     def resize_position_embeddings(self, sequence_length: int) -> None:
@@ -500,6 +396,7 @@ class TimeMAEModel(TimeMAEPreTrainedModel):
         super().__init__(config)
         self.embeddings = TimeMAEEmbeddings(config)
         self.encoder = make_encoder(config)
+        self.pooling = TimeMAEPooling(config)
         self.post_init()
 
     @merge_with_config_defaults
@@ -521,7 +418,7 @@ class TimeMAEModel(TimeMAEPreTrainedModel):
         Returns:
             [`~transformers.modeling_outputs.BaseModelOutputWithPooling`]: `last_hidden_state` of shape
             `(batch_size, num_patches, hidden_size)`, zero at padding; `pooler_output` of shape
-            `(batch_size, hidden_size)`, its mean over the real patches; `hidden_states` and `attentions` on request.
+            `(batch_size, pooled_size)`, see [`TimeMAEPooling`]; `hidden_states` and `attentions` on request.
 
         Raises:
             ValueError: wrong shape, type or number of channels, a series that is too long, empty or without an
@@ -532,15 +429,10 @@ class TimeMAEModel(TimeMAEPreTrainedModel):
             hidden_states.shape[0], -1
         )
         outputs = self.encoder(hidden_states, patch_ids, patch_mask, **kwargs)
-        last_hidden_state = outputs.last_hidden_state
-        if patch_mask is None:
-            pooler_output = last_hidden_state.mean(1)
-        else:
-            pooler_output = last_hidden_state.sum(1) / patch_mask.sum(1, keepdim=True).to(last_hidden_state.dtype)
         return BaseModelOutputWithPooling(
-            last_hidden_state=last_hidden_state,
-            pooler_output=pooler_output,
-            hidden_states=outputs.hidden_states,
+            last_hidden_state=outputs.last_hidden_state,
+            pooler_output=self.pooling(outputs.last_hidden_state, outputs.hidden_states, patch_mask),
+            hidden_states=self.requested_hidden_states(outputs, **kwargs),
             attentions=outputs.attentions,
         )
 
@@ -567,9 +459,14 @@ class TimeMAEForPreTraining(TargetEncoderMixin, TimeMAEPreTrainedModel):
         super().__init__(config)
         self._check_mask_ratio(config.num_patches)
         self.timemae = TimeMAEModel(config)
+        self.timemae.pooling.requires_grad_(False)  # nothing trains it here
         self.mask_token = nn.Parameter(torch.empty(config.hidden_size))
         self.decoder = TimeMAEDecoder(config)
+        # Scores codewords for predicted representations and, if it is learned, also assigns them to patches.
         self.tokenizer = nn.Linear(config.hidden_size, config.codebook_size)
+        self.random_tokenizer = (
+            RandomProjectionTokenizer(config) if config.tokenizer_type == "random_projection" else None
+        )
         self.target_encoder = make_encoder(config).requires_grad_(False).eval()
         self.register_target_encoder()
         self.post_init()
@@ -631,7 +528,14 @@ class TimeMAEForPreTraining(TargetEncoderMixin, TimeMAEPreTrainedModel):
         codeword_logits = zero_padding(self.tokenizer(predicted_hidden), masked_mask)
 
         # Targets: codewords of the masked patches, equations (1) to (4), and the target encoder (Section 3.5.2)
-        codewords, codeword_targets = self.tokenize(gather_patches(patch_embeddings, masked_ids), masked_mask)
+        codeword_targets = None
+        if self.random_tokenizer is None:
+            codewords, codeword_targets = self.tokenize(gather_patches(patch_embeddings, masked_ids), masked_mask)
+        else:
+            patches, _ = self.timemae.embeddings.cut_patches(past_values, past_observed_mask)
+            codewords = self.random_tokenizer(patches).gather(1, masked_ids)
+            if masked_mask is not None:
+                codewords = codewords.masked_fill(~masked_mask, -100)
         with torch.no_grad():
             target_hidden = self.target_encoder(
                 gather_patches(hidden_states, masked_ids), masked_ids, masked_mask, **kwargs
@@ -653,7 +557,7 @@ class TimeMAEForPreTraining(TargetEncoderMixin, TimeMAEPreTrainedModel):
             predicted_hidden=predicted_hidden,
             target_hidden=target_hidden,
             codebook_perplexity=codebook_perplexity(codewords, self.config.codebook_size),
-            hidden_states=visible.hidden_states,
+            hidden_states=self.requested_hidden_states(visible, **kwargs),
             attentions=visible.attentions,
         )
 
@@ -725,7 +629,8 @@ class TimeMAEForPreTraining(TargetEncoderMixin, TimeMAEPreTrainedModel):
         self, patch_embeddings: torch.Tensor, patch_mask: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """
-        Assigns a codeword to each patch (Section 3.5.1): the best-scoring one, in training after Gumbel noise.
+        Assigns a codeword to each patch by the learned tokenizer (Section 3.5.1): the best-scoring one, in training
+        after Gumbel noise.
 
         Args:
             patch_embeddings (`torch.Tensor` of shape `(batch_size, n, hidden_size)`): patches without positions.
@@ -787,7 +692,7 @@ def codebook_perplexity(codewords: torch.Tensor, codebook_size: int) -> torch.Te
 
 class TimeMAEForTimeSeriesClassification(TimeMAEPreTrainedModel):
     """
-    The visible encoder with a linear head on the mean over patches: FineAll, or FineLast after
+    The visible encoder with a linear head on its pooled patches: FineAll, or FineLast after
     [`~TimeMAEForTimeSeriesClassification.freeze_encoder`]. `config.problem_type` chooses between single-label and
     multi-label classification and regression; if not set, it follows from `num_labels` and the type of the labels.
     """
@@ -799,7 +704,7 @@ class TimeMAEForTimeSeriesClassification(TimeMAEPreTrainedModel):
         self.num_labels = config.num_labels
         self.timemae = TimeMAEModel(config)
         self.dropout = nn.Dropout(config.classifier_dropout)
-        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        self.classifier = nn.Linear(config.pooled_size, config.num_labels)
         self.post_init()
 
     def freeze_encoder(self) -> None:

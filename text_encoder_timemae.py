@@ -205,10 +205,13 @@ class TimeMAETextEncoder(nn.Module):
 
         Returns:
             [`~transformers.modeling_outputs.BaseModelOutput`]: `last_hidden_state` of the shape of `hidden_states`,
-            zero at padding; `hidden_states` and `attentions` of the encoder on request.
+            zero at padding; `hidden_states`, if requested or with `config.num_pooled_layers` above 1, and `attentions`
+            of the encoder, if requested.
         """
         for name in ("output_hidden_states", "output_attentions"):
             kwargs.setdefault(name, getattr(self.config, name))
+        if self.config.num_pooled_layers > 1:
+            kwargs["output_hidden_states"] = True
         hidden_states = hidden_states * self.config.encoder_input_scale
         if self.projection_in is not None:
             hidden_states = self.projection_in(hidden_states)

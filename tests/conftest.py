@@ -52,6 +52,23 @@ def tiny_config() -> TimeMAEConfig:
     )
 
 
+@pytest.fixture(params=["paper", "options", "attention"])
+def any_config(request, tiny_config) -> TimeMAEConfig:
+    """[`tiny_config`] with the choices of the paper, and with others for everything that there is a choice of."""
+    choices = {
+        "paper": {},
+        "options": {
+            "tokenizer_type": "random_projection",
+            "position_initializer_range": 0.1,
+            "patch_statistics": True,
+            "pooling": "mean_max_std",
+            "num_pooled_layers": 2,
+        },
+        "attention": {"pooling": "attention", "num_pooled_layers": 3},
+    }
+    return TimeMAEConfig(**tiny_config.to_diff_dict() | choices[request.param])
+
+
 @pytest.fixture(autouse=True)
 def seeded():
     torch.manual_seed(0)

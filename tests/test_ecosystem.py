@@ -137,8 +137,8 @@ def test_a_killed_run_resumes_to_the_same_weights(tmp_path):
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("model_class", CLASSES)
-def test_autocast(model_class, dtype, tiny_config):
-    model, inputs = example(model_class, tiny_config)
+def test_autocast(model_class, dtype, any_config):
+    model, inputs = example(model_class, any_config)
     expected = model(**inputs)
     with torch.autocast("cpu", dtype):
         actual = model(**inputs)
@@ -155,8 +155,8 @@ def test_autocast(model_class, dtype, tiny_config):
 
 
 @pytest.mark.parametrize("model_class", CLASSES)
-def test_half_precision_loading_and_device_map(model_class, tiny_config, tmp_path):
-    model, inputs = example(model_class, tiny_config)
+def test_half_precision_loading_and_device_map(model_class, any_config, tmp_path):
+    model, inputs = example(model_class, any_config)
     model.save_pretrained(tmp_path)
     placed = model_class.from_pretrained(tmp_path, device_map={"": "cpu"}, low_cpu_mem_usage=True)
     half = model_class.from_pretrained(tmp_path, dtype=torch.bfloat16)
@@ -172,9 +172,9 @@ def test_half_precision_loading_and_device_map(model_class, tiny_config, tmp_pat
 @pytest.mark.slow
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("model_class", CLASSES)
-def test_compile_without_graph_breaks(model_class, training, tiny_config):
-    tiny_config.gumbel_noise_scale = 0.0
-    model, inputs = example(model_class, tiny_config)
+def test_compile_without_graph_breaks(model_class, training, any_config):
+    any_config.gumbel_noise_scale = 0.0
+    model, inputs = example(model_class, any_config)
     model.train(training)
     torch._dynamo.reset()
     compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
@@ -213,10 +213,10 @@ class Encoder(torch.nn.Module):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model_class", [TimeMAEModel, TimeMAEForTimeSeriesClassification])
-def test_export_with_a_dynamic_batch(model_class, tiny_config, tmp_path):
+def test_export_with_a_dynamic_batch(model_class, any_config, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime", reason="needs pip install timemae[onnx]")
     pytest.importorskip("onnxscript", reason="needs pip install timemae[onnx]")
-    module = Encoder(example(model_class, tiny_config)[0]).eval()
+    module = Encoder(example(model_class, any_config)[0]).eval()
     arguments = (torch.randn(3, 40, 3), torch.rand(3, 40, 3) > 0.2)
     batch = torch.export.Dim("batch", min=1, max=1024)
     shapes = ({0: batch}, {0: batch})

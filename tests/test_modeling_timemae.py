@@ -107,8 +107,8 @@ def test_three_training_steps_agree_with_the_original(converted):
 
 
 @pytest.mark.parametrize("mask_scope", ["sample", "batch"])
-def test_padding_changes_no_output(tiny_config, mask_scope):
-    tiny_config.mask_scope = mask_scope
+def test_padding_changes_no_output(any_config, mask_scope):
+    any_config.mask_scope = mask_scope
     lengths = [40, 21, 16, 33]
     series = [torch.randn(1, length, 3) for length in lengths]
     batch, observed = torch.full((4, 40, 3), torch.nan), torch.zeros(4, 40, 3, dtype=torch.bool)
@@ -116,9 +116,9 @@ def test_padding_changes_no_output(tiny_config, mask_scope):
         batch[row, : one.shape[1]], observed[row, : one.shape[1]] = one, True
     noise = torch.rand(4, 5)
 
-    base = TimeMAEModel(tiny_config).eval()
-    classifier = TimeMAEForTimeSeriesClassification(tiny_config).eval()
-    pretraining = TimeMAEForPreTraining(tiny_config).eval()
+    base = TimeMAEModel(any_config).eval()
+    classifier = TimeMAEForTimeSeriesClassification(any_config).eval()
+    pretraining = TimeMAEForPreTraining(any_config).eval()
     with torch.no_grad():
         hidden = base(batch, observed)
         logits = classifier(batch, observed).logits
@@ -172,8 +172,8 @@ def test_a_missing_window_is_not_a_window_of_zeros(tiny_config):
     )
 
 
-def test_gradients_are_finite_with_padding(tiny_config):
-    model = TimeMAEForPreTraining(tiny_config).train()
+def test_gradients_are_finite_with_padding(any_config):
+    model = TimeMAEForPreTraining(any_config).train()
     observed = torch.ones(3, 40, 3, dtype=torch.bool)
     observed[0, 8:] = False  # a single patch, of which nothing can be masked
     observed[1, 20:] = False
@@ -268,8 +268,8 @@ def test_codebook_perplexity():
 
 
 @pytest.mark.parametrize("model_class", CLASSES)
-def test_save_and_load(model_class, tiny_config, tmp_path):
-    model = model_class(tiny_config).eval()
+def test_save_and_load(model_class, any_config, tmp_path):
+    model = model_class(any_config).eval()
     model.save_pretrained(tmp_path)
     assert (tmp_path / "model.safetensors").is_file()
     auto = {
@@ -283,9 +283,9 @@ def test_save_and_load(model_class, tiny_config, tmp_path):
 
 
 @pytest.mark.parametrize("model_class", CLASSES)
-def test_attention_implementations_agree(model_class, tiny_config):
-    sdpa = model_class._from_config(tiny_config, attn_implementation="sdpa").eval()
-    eager = model_class._from_config(copy.deepcopy(tiny_config), attn_implementation="eager").eval()
+def test_attention_implementations_agree(model_class, any_config):
+    sdpa = model_class._from_config(any_config, attn_implementation="sdpa").eval()
+    eager = model_class._from_config(copy.deepcopy(any_config), attn_implementation="eager").eval()
     eager.load_state_dict(sdpa.state_dict())
     past_values, observed = torch.randn(3, 40, 3), torch.ones(3, 40, 3, dtype=torch.bool)
     observed[1, 20:] = False
@@ -296,22 +296,22 @@ def test_attention_implementations_agree(model_class, tiny_config):
         assert_close(one, other)
 
 
-def test_hidden_states_and_attentions(tiny_config):
+def test_hidden_states_and_attentions(any_config):
     past_values = torch.randn(2, 40, 3)
     wanted = {"output_hidden_states": True, "output_attentions": True}
     for model_class in (TimeMAEModel, TimeMAEForTimeSeriesClassification):
-        output = model_class._from_config(tiny_config, attn_implementation="eager").eval()(past_values, **wanted)
+        output = model_class._from_config(any_config, attn_implementation="eager").eval()(past_values, **wanted)
         assert [tuple(hidden.shape) for hidden in output.hidden_states] == [(2, 5, 16)] * 3
         assert [tuple(weights.shape) for weights in output.attentions] == [(2, 4, 5, 5)] * 2
-    model = TimeMAEForPreTraining._from_config(tiny_config, attn_implementation="eager").eval()
+    model = TimeMAEForPreTraining._from_config(any_config, attn_implementation="eager").eval()
     output = model(past_values, **wanted)
     assert [tuple(hidden.shape) for hidden in output.hidden_states] == [(2, 2, 16)] * 3
     assert [tuple(weights.shape) for weights in output.attentions] == [(2, 4, 2, 2)] * 2
     assert [tuple(weights.shape) for weights in output.cross_attentions] == [(2, 4, 3, 2)] * 2
 
 
-def test_gradient_checkpointing_changes_no_gradient(tiny_config):
-    model = TimeMAEForPreTraining(tiny_config).train()
+def test_gradient_checkpointing_changes_no_gradient(any_config):
+    model = TimeMAEForPreTraining(any_config).train()
     past_values, noise = torch.randn(4, 40, 3), torch.rand(4, 5)
     gradients = []
     for checkpointing in (False, True):

@@ -37,11 +37,14 @@ from training_timemae import TimeMAEDataCollator
 CODE = {
     "configuration_timemae.py",
     "cpu_timemae.py",
+    "embeddings_timemae.py",
     "feature_extraction_timemae.py",
     "modeling_timemae.py",
     "pipeline_timemae.py",
+    "pooling_timemae.py",
     "target_encoder_timemae.py",
     "text_encoder_timemae.py",
+    "tokenizer_timemae.py",
 }
 
 # What every process of a user would do, with or without the package.

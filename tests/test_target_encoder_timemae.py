@@ -262,6 +262,7 @@ for target, value in zip(model.target_encoder.parameters(), expected):
     others = [torch.empty_like(target) for _ in range(2)]
     dist.all_gather(others, target.detach())
     assert others[0].equal(others[1])
+dist.destroy_process_group()
 """)
     result = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", program],

@@ -93,8 +93,9 @@ class BestCheckpoint(TrainerCallback):
         self.resumed_from: Path | None = None
 
     def on_train_begin(self, args, state, control, **kwargs):
-        wanted = args.load_best_model_at_end and state.best_global_step and state.best_model_checkpoint is None
-        if self.resumed_from is None or not wanted:
+        recorded = state.best_model_checkpoint  # older versions of transformers keep it where it is no longer there
+        is_there = recorded is not None and Path(recorded).is_dir()
+        if self.resumed_from is None or is_there or not (args.load_best_model_at_end and state.best_global_step):
             return
         best = self.resumed_from.parent / f"checkpoint-{state.best_global_step}"
         if not best.is_dir():

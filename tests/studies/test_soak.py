@@ -17,7 +17,7 @@ def test_a_small_storm_loses_nothing(tmp_path):
     assert "]" not in shown.stdout  # the second time nothing is made
     metrics = json.loads((tmp_path / "soak" / "results.json").read_text())["metrics"]
     assert metrics["lost"] == 0
-    assert metrics["kills"]["runs"] == metrics["kills"]["equal_ends"] == 3 < metrics["kills"]["kills"]
+    assert metrics["kills"]["runs"] == metrics["kills"]["equal_ends"] == 3 <= metrics["kills"]["kills"]
     assert metrics["two_processes"]["equal_ends"] == metrics["small_disk"]["equal_ends"] == 1
     assert all(reader["inputs"] == reader["read"] + reader["errors"] == 5 for reader in metrics["readers"].values())
     assert metrics["pipeline"]["equal"] == 50 and metrics["pipeline"]["errors"] == metrics["pipeline"]["named"]

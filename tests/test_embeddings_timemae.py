@@ -1,0 +1,61 @@
+import numpy as np
+import pytest
+import torch
+
+from embeddings_timemae import SMALLEST_DEVIATION, TimeMAEEmbeddings, TimeMAEStatisticsEmbedding
+from timemae import TimeMAEForPreTraining
+
+
+def test_statistics_are_those_of_numpy_over_observed_values(tiny_config):
+    patches = np.random.default_rng(0).normal(2, 3, size=(2, 4, tiny_config.patch_length, 3)).astype("float32")
+    missing = np.random.default_rng(1).random(patches.shape) < 0.3
+    missing[0, 1, :, 2] = True  # a channel without a value in a patch
+    known = np.ma.masked_array(patches, missing)
+    mean, deviation = known.mean(2), np.ma.sqrt(known.var(2) + np.float32(SMALLEST_DEVIATION**2))
+    shape = (known - mean[:, :, None]) / deviation[:, :, None]
+    expected = np.concatenate(
+        [
+            shape.filled(0).reshape(2, 4, -1),
+            mean.filled(0),
+            ((np.ma.log(deviation) + 2) / 1.5).filled(0),
+        ],
+        axis=-1,
+    )
+    layer = TimeMAEStatisticsEmbedding(tiny_config)
+    layer.weight.data.normal_()
+    actual = layer(torch.from_numpy(known.filled(0)), torch.from_numpy(~missing))
+    torch.testing.assert_close(actual, torch.from_numpy(expected).float() @ layer.weight.T, atol=1e-4, rtol=1e-5)
+    assert layer.weight.shape[1] == expected.shape[-1]
+
+
+def test_each_part_of_a_patch_embedding_has_the_same_variance(tiny_config):
+    """Whatever their numbers of inputs; and the sum of all is as large as the convolution alone."""
+    tiny_config.hidden_size, tiny_config.patch_statistics = 4096, True
+    tiny_config.num_attention_heads = 4
+    torch.manual_seed(0)
+    embeddings = TimeMAEForPreTraining(tiny_config).timemae.embeddings
+    weights = [embeddings.patch_embeddings.weight.flatten(1)]
+    weights += embeddings.statistics_embeddings.weight.split(embeddings.statistics_embeddings.group_sizes, dim=1)
+    for weight in weights:
+        assert (weight.var() * weight.shape[1]).item() == pytest.approx(1 / 3, rel=0.05)
+
+
+def test_the_level_of_a_patch_that_hardly_moves_is_finite_in_both_directions(tiny_config):
+    """A constant patch has no deviation: neither its embedding nor the gradient is infinite."""
+    tiny_config.patch_statistics = True
+    embeddings = TimeMAEForPreTraining(tiny_config).timemae.embeddings
+    series = torch.full((1, 16, 3), 1e4, requires_grad=True)
+    embeddings(series)[0].square().sum().backward()
+    assert series.grad.isfinite().all()
+    assert all(parameter.grad is None or parameter.grad.isfinite().all() for parameter in embeddings.parameters())
+
+
+def test_patch_statistics_see_what_a_linear_map_of_the_values_cannot(tiny_config):
+    """Small movements around a large level: the part of the values changes by little, that of the shape by much."""
+    tiny_config.patch_statistics = True
+    torch.manual_seed(0)
+    embeddings: TimeMAEEmbeddings = TimeMAEForPreTraining(tiny_config).timemae.embeddings
+    still, moving = torch.full((1, 8, 3), 2.0), 2.0 + 0.05 * torch.randn(1, 8, 3)
+    linear = embeddings.patch_embeddings(moving) - embeddings.patch_embeddings(still)
+    whole = embeddings(moving)[0] - embeddings(still)[0]
+    assert whole.norm() > 5 * linear.norm()
