@@ -138,8 +138,8 @@ class TimeMAEEmbeddings(nn.Module):
         return self._pad(past_observed_mask).bool().flatten(2).any(-1)
 
     def _pad(self, series: torch.Tensor) -> torch.Tensor:
-        # Masks come here before anything is computed of them: torch 2.13 compiles padding of computed bools to faulty
-        # C++ where the length is not a constant.
+        # Masks come here before anything is computed of them: torch 2.13 compiles the padding of computed bools to
+        # faulty C++ where the length is no constant.
         padded = F.pad(series, (0, 0, 0, -series.shape[1] % self.config.patch_length))
         return padded.unflatten(1, (-1, self.config.patch_length))
 
@@ -189,8 +189,8 @@ def check_tensors(**inputs: torch.Tensor | None) -> None:
     for name, value in inputs.items():
         if value is not None and not isinstance(value, torch.Tensor):
             raise TypeError(
-                f"expected {name} as a torch.Tensor, got {type(value).__name__} (TimeMAEFeatureExtractor makes tensors "
-                "of raw series with return_tensors='pt'; torch.as_tensor does so of other arrays and lists)"
+                f"expected {name} as a torch.Tensor, got {type(value).__name__} (TimeMAEFeatureExtractor makes "
+                "tensors of raw series with return_tensors='pt'; torch.as_tensor does so of other arrays and lists)"
             )
 
 

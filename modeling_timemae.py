@@ -512,7 +512,7 @@ class TimeMAEForPreTraining(TargetEncoderMixin, TimeMAEPreTrainedModel):
 
         # Patches, and which of them are hidden (Sections 3.3.1 and 3.3.2)
         patch_embeddings, hidden_states, patch_mask = self.timemae.embeddings(past_values, past_observed_mask)
-        len(range(past_values.shape[1]))  # a constant of compiled code, which cannot reckon with `num_masked`
+        len(range(past_values.shape[1]))  # makes the length a constant of compiled code, for that of `num_masked`
         mask, visible_ids, masked_ids, visible_mask, masked_mask = self.random_masking(
             patch_embeddings, patch_mask, masking_noise
         )

@@ -3,6 +3,7 @@
 import copy
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -180,6 +181,68 @@ def test_compile_without_graph_breaks(model_class, training, any_config):
     compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
     for expected, actual in zip(model(**inputs).to_tuple(), compiled(**inputs).to_tuple(), strict=True):
         torch.testing.assert_close(actual, expected, atol=1e-5, rtol=0)
+
+
+# Each class, each patch length, training and evaluation, and the options once: what is compiled for a length must be
+# right for others.
+INDUCTOR_CASES = [
+    (TimeMAEModel, 5, False, "attention"),
+    (TimeMAEForTimeSeriesClassification, 8, True, "options"),
+    (TimeMAEForPreTraining, 4, True, "options"),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="needs a C++ compiler")
+@pytest.mark.parametrize(
+    ("model_class", "patch_length", "training", "any_config"), INDUCTOR_CASES, indirect=["any_config"]
+)
+def test_inductor_compiles_lengths_that_are_no_multiple_of_the_patch(model_class, patch_length, training, any_config):
+    any_config.patch_length, any_config.gumbel_noise_scale = patch_length, 0.0
+    any_config.num_hidden_layers = any_config.decoder_num_hidden_layers = 1
+    any_config.num_pooled_layers = min(any_config.num_pooled_layers, 2)
+    model = model_class(any_config).train(training)
+    torch._dynamo.reset()
+    compiled = torch.compile(model, fullgraph=True)
+    for time in (8, 12, 13):
+        inputs = {"past_values": torch.randn(4, time, 3), "past_observed_mask": torch.ones(4, time, 3) > 0}
+        inputs["past_observed_mask"][1, time - 3 :] = False
+        if model_class is TimeMAEForPreTraining:
+            inputs["masking_noise"] = torch.rand(4, -(-time // patch_length))
+        elif model_class is TimeMAEForTimeSeriesClassification:
+            inputs["labels"] = torch.tensor([0, 1, 2, 3])
+        results = []
+        for module in (model, compiled):
+            with torch.set_grad_enabled(training):
+                output = module(**inputs)
+            loss = output.pooler_output.square().sum() if model_class is TimeMAEModel else output.loss
+            trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+            gradients = torch.autograd.grad(loss, trained, allow_unused=True) if training else ()
+            results.append((loss.detach(), *(g for g in gradients if g is not None)))
+        torch.testing.assert_close(*results, atol=1e-4, rtol=1e-4)
+    inputs["past_values"][2, 1, 1] = torch.nan
+    with pytest.raises(RuntimeError, match="expected finite past_values"):
+        compiled(**inputs)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model_class", CLASSES)
+def test_compiled_models_refuse_bad_values(model_class, tiny_config):
+    model, inputs = example(model_class, tiny_config)
+    torch._dynamo.reset()
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+    compiled(**inputs)
+    missing = inputs["past_values"].clone()
+    missing[2, 7, 1] = torch.nan
+    unobserved = inputs["past_observed_mask"].clone()
+    unobserved[3] = False
+    cases = {"finite past_values": {"past_values": missing}, "observed value": {"past_observed_mask": unobserved}}
+    if "labels" in inputs:
+        cases["labels from 0 to 4"] = {"labels": torch.tensor([0, 1, -100, 2])}
+    for message, changed in cases.items():
+        with pytest.raises(RuntimeError, match=f"expected .*{message}"):
+            compiled(**inputs | changed)
+    compiled(**inputs)
 
 
 @pytest.mark.slow

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from embeddings_timemae import SMALLEST_DEVIATION, TimeMAEEmbeddings, TimeMAEStatisticsEmbedding
+from embeddings_timemae import SMALLEST_DEVIATION, TimeMAEEmbeddings, TimeMAEStatisticsEmbedding, check_all
 from timemae import TimeMAEForPreTraining
 
 
@@ -59,3 +59,23 @@ def test_patch_statistics_see_what_a_linear_map_of_the_values_cannot(tiny_config
     linear = embeddings.patch_embeddings(moving) - embeddings.patch_embeddings(still)
     whole = embeddings(moving)[0] - embeddings(still)[0]
     assert whole.norm() > 5 * linear.norm()
+
+
+def test_compiled_checks_rest_on_a_private_name_of_torch():
+    """
+    Without `torch._assert_async` compiled models would not refuse NaN, series without a value and wrong labels. Where
+    this fails, `check_all` needs what torch offers in its place, or must leave the check out while compiling.
+    """
+    assert hasattr(torch, "_assert_async")
+
+    def checked(values):
+        check_all(values > 0, "positive values", lambda: "others")
+        return values + 1
+
+    torch._dynamo.reset()
+    compiled = torch.compile(checked, fullgraph=True, backend="eager")
+    assert compiled(torch.ones(2)).equal(torch.full((2,), 2.0))
+    with pytest.raises(RuntimeError, match="expected positive values, got others"):
+        compiled(-torch.ones(2))
+    with pytest.raises(ValueError, match="expected positive values, got others"):
+        checked(-torch.ones(2))

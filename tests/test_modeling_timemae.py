@@ -498,6 +498,33 @@ def test_refuses_bad_labels(tiny_config, labels, message):
         model(torch.randn(2, 40, 3), labels=labels)
 
 
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("convert", [torch.Tensor.tolist, torch.Tensor.numpy])
+@pytest.mark.parametrize(
+    ("model_class", "name"),
+    [
+        *((model_class, name) for model_class in CLASSES for name in ("past_values", "past_observed_mask")),
+        (TimeMAEForPreTraining, "masking_noise"),
+        (TimeMAEForTimeSeriesClassification, "labels"),
+    ],
+)
+def test_refuses_what_is_no_tensor(model_class, name, convert, compiled, tiny_config):
+    inputs = {
+        "past_values": torch.randn(2, 40, 3),
+        "past_observed_mask": torch.ones(2, 40, 3, dtype=torch.bool),
+        "masking_noise": torch.rand(2, 5),
+        "labels": torch.tensor([0, 1]),
+    }
+    inputs = {key: inputs[key] for key in {"past_values", name}}
+    value = inputs[name] = convert(inputs[name])
+    model = model_class(tiny_config).eval()
+    if compiled:
+        torch._dynamo.reset()
+        model = torch.compile(model, backend="eager")
+    with pytest.raises(TypeError, match=f"expected {name} as a torch.Tensor, got {type(value).__name__}"):
+        model(**inputs)
+
+
 def test_refuses_a_ratio_that_leaves_nothing_masked_or_visible():
     with pytest.raises(ValueError, match="0 masked of 1 patches at a ratio of 0.6"):
         TimeMAEForPreTraining(TimeMAEConfig(sequence_length=8))

@@ -27,8 +27,8 @@ def pad_to_few_lengths(inputs: dict[str, Any], config: TimeMAEConfig) -> dict[st
     rounding and for the random numbers of training.
 
     Args:
-        inputs: with `past_values` of shape `(batch_size, time, num_channels)`, perhaps `past_observed_mask` of the same
-            shape and `masking_noise` of shape `(batch_size, num_patches)`, else it is returned as it is.
+        inputs: with `past_values` of shape `(batch_size, time, num_channels)`, perhaps `past_observed_mask` of the
+            same shape and `masking_noise` of shape `(batch_size, num_patches)`; else it is returned as it is.
         config: of the model.
 
     Returns:

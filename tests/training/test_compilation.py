@@ -21,9 +21,7 @@ def ragged(num_series, seed):
             "past_values": [generator.normal(size=(length, 3)).tolist() for length in lengths],
             "labels": generator.integers(0, 5, num_series).tolist(),
         },
-        features=Features(
-            past_values=List(List(Value("float32"), length=3)), labels=ClassLabel(names=list("abcde"))
-        ),
+        features=Features(past_values=List(List(Value("float32"), length=3)), labels=ClassLabel(names=list("abcde"))),
     )
 
 
@@ -47,7 +45,7 @@ def test_few_lengths(tiny_config):
 @pytest.mark.slow
 @pytest.mark.parametrize("task", ["pretraining", "classification"])
 def test_ragged_series_compile_a_bounded_number_of_times(task, tiny_config, tmp_path, monkeypatch):
-    """Few graphs, none of them given up for code that is not compiled, and the numbers of code that is not compiled."""
+    """Few graphs, none given up for code that is not compiled, and the numbers of code that is not compiled."""
     monkeypatch.setattr(torch._dynamo.config, "fail_on_recompile_limit_hit", True)
     monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 8)  # put back after the test
     tiny_config.patch_length, tiny_config.gumbel_noise_scale = 2, 0.0
