@@ -138,10 +138,13 @@ class TimeMAEEmbeddings(nn.Module):
         return self._pad(past_observed_mask).bool().flatten(2).any(-1)
 
     def _pad(self, series: torch.Tensor) -> torch.Tensor:
-        # Masks come here before anything is computed of them: torch 2.13 compiles the padding of computed bools to
-        # faulty C++ where the length is no constant.
-        padded = F.pad(series, (0, 0, 0, -series.shape[1] % self.config.patch_length))
-        return padded.unflatten(1, (-1, self.config.patch_length))
+        # For torch.compile where the length is no constant. Masks come here before anything is computed of them: torch
+        # 2.13 compiles the padding of computed bools to faulty C++. And whole patches take a way of their own: by one
+        # way its cache gives code that was compiled for whole patches to other lengths.
+        padding = -series.shape[1] % self.config.patch_length
+        if padding:
+            series = F.pad(series, (0, 0, 0, padding))
+        return series.unflatten(1, (-1, self.config.patch_length))
 
     def _check_shapes(self, past_values: torch.Tensor, past_observed_mask: torch.Tensor | None) -> None:
         check_tensors(past_values=past_values, past_observed_mask=past_observed_mask)

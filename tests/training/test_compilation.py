@@ -13,9 +13,9 @@ from training_timemae.compilation import few_lengths, pad_to_few_lengths
 
 
 def ragged(num_series, seed):
-    """Series of three channels and 8 to 40 steps, in the order of their lengths."""
+    """Series of three channels and 8 to 40 steps, most of them short, in the order of their lengths."""
     generator = np.random.default_rng(seed)
-    lengths = np.linspace(8, 40, num_series).astype(int)
+    lengths = (8 + 32 * np.linspace(0, 1, num_series) ** 6).astype(int)
     return Dataset.from_dict(
         {
             "past_values": [generator.normal(size=(length, 3)).tolist() for length in lengths],
@@ -44,10 +44,8 @@ def test_few_lengths(tiny_config):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("task", ["pretraining", "classification"])
-def test_ragged_series_compile_a_bounded_number_of_times(task, tiny_config, tmp_path, monkeypatch):
+def test_ragged_series_compile_a_bounded_number_of_times(task, tiny_config, tmp_path):
     """Few graphs, none given up for code that is not compiled, and the numbers of code that is not compiled."""
-    monkeypatch.setattr(torch._dynamo.config, "fail_on_recompile_limit_hit", True)
-    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 8)  # put back after the test
     tiny_config.patch_length, tiny_config.gumbel_noise_scale = 2, 0.0
     tiny_config.num_hidden_layers = tiny_config.decoder_num_hidden_layers = 1
     pretraining = task == "pretraining"
@@ -59,26 +57,28 @@ def test_ragged_series_compile_a_bounded_number_of_times(task, tiny_config, tmp_
         torch.manual_seed(0)
         torch._dynamo.reset()
         counters.clear()
-        trainer = (PreTrainingTrainer if pretraining else TimeMAETrainer)(
-            (TimeMAEForPreTraining if pretraining else TimeMAEForTimeSeriesClassification)(tiny_config),
-            RunArguments(
-                output_dir=tmp_path,
-                num_train_epochs=2,
-                per_device_train_batch_size=4,  # the last one has two series, and
-                per_device_eval_batch_size=8,  # here one
-                save_strategy="no",
-                torch_compile=compiled,
-                torch_compile_backend="eager" if compiled else None,
-                use_cpu=True,
-                disable_tqdm=True,
-            ),
-            train_dataset=train,
-            eval_dataset=validation,
-            data_collator=TimeMAEDataCollator(TimeMAEFeatureExtractor(num_channels=3)),
-        )
-        trainer.train()
+        # Of a limit that is hit torch only warns, and the limit that the trainer sets is put back after the test.
+        with torch._dynamo.config.patch(recompile_limit=8, fail_on_recompile_limit_hit=True):
+            trainer = (PreTrainingTrainer if pretraining else TimeMAETrainer)(
+                (TimeMAEForPreTraining if pretraining else TimeMAEForTimeSeriesClassification)(tiny_config),
+                RunArguments(
+                    output_dir=tmp_path,
+                    num_train_epochs=2,
+                    per_device_train_batch_size=4,  # the last one has two series, and
+                    per_device_eval_batch_size=8,  # here one
+                    save_strategy="no",
+                    torch_compile=compiled,
+                    torch_compile_backend="eager" if compiled else None,
+                    use_cpu=True,
+                    disable_tqdm=True,
+                ),
+                train_dataset=train,
+                eval_dataset=validation,
+                data_collator=TimeMAEDataCollator(TimeMAEFeatureExtractor(num_channels=3)),
+            )
+            trainer.train()
         histories.append(trainer.state.log_history)
-    assert 4 <= counters["stats"]["unique_graphs"] <= 18
+    assert 3 <= counters["stats"]["unique_graphs"] <= 18
     for expected, actual in zip(*histories, strict=True):
         for name in {"loss", "eval_loss", "grad_norm"} & expected.keys():
             assert actual[name] == pytest.approx(expected[name], abs=1e-4), name
