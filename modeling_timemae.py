@@ -390,7 +390,7 @@ class TimeMAEPreTrainedModel(TextEncoderMixin, PreTrainedModel):
 class TimeMAEModel(TimeMAEPreTrainedModel):
     """The visible encoder over all patches of a series, for features."""
 
-    _keys_to_ignore_on_load_unexpected = [r"^(decoder|target_encoder|tokenizer)\.", r"^mask_token$", r"^classifier\."]
+    _keys_to_ignore_on_load_unexpected = [r"^(decoder|target_encoder|(random_)?tokenizer)\.", r"^mask_token$", r"^classifier\."]
 
     def __init__(self, config: TimeMAEConfig):
         super().__init__(config)
@@ -695,7 +695,7 @@ class TimeMAEForTimeSeriesClassification(TimeMAEPreTrainedModel):
     multi-label classification and regression; if not set, it follows from `num_labels` and the type of the labels.
     """
 
-    _keys_to_ignore_on_load_unexpected = [r"^(decoder|target_encoder|tokenizer)\.", r"^mask_token$"]
+    _keys_to_ignore_on_load_unexpected = [r"^(decoder|target_encoder|(random_)?tokenizer)\.", r"^mask_token$"]
 
     def __init__(self, config: TimeMAEConfig):
         super().__init__(config)
