@@ -390,7 +390,11 @@ class TimeMAEPreTrainedModel(TextEncoderMixin, PreTrainedModel):
 class TimeMAEModel(TimeMAEPreTrainedModel):
     """The visible encoder over all patches of a series, for features."""
 
-    _keys_to_ignore_on_load_unexpected = [r"^(decoder|target_encoder|(random_)?tokenizer)\.", r"^mask_token$", r"^classifier\."]
+    _keys_to_ignore_on_load_unexpected = [
+        r"^(decoder|target_encoder|(random_)?tokenizer)\.",
+        r"^mask_token$",
+        r"^classifier\.",
+    ]
 
     def __init__(self, config: TimeMAEConfig):
         super().__init__(config)
@@ -531,8 +535,8 @@ class TimeMAEForPreTraining(TargetEncoderMixin, TimeMAEPreTrainedModel):
         if self.random_tokenizer is None:
             codewords, codeword_targets = self.tokenize(gather_patches(patch_embeddings, masked_ids), masked_mask)
         else:
-            patches, _ = self.timemae.embeddings.cut_patches(past_values, past_observed_mask)
-            codewords = self.random_tokenizer(patches).gather(1, masked_ids)
+            patches = self.timemae.embeddings.cut_patches(past_values, past_observed_mask)
+            codewords = self.random_tokenizer(*patches).gather(1, masked_ids)
             if masked_mask is not None:
                 codewords = codewords.masked_fill(~masked_mask, -100)
         with torch.no_grad():
