@@ -69,8 +69,8 @@ class StartArguments:
     recipe: Literal["default", "paper"] = field(
         default="default",
         metadata={
-            "help": "Of a model from scratch: `paper` has the choices of the paper's code (`TimeMAEConfig.paper`) where "
-            "the defaults are others. A saved model keeps its own."
+            "help": "Of a model from scratch: `paper` has the choices of the paper's code (`TimeMAEConfig.paper`) "
+            "where the defaults are others. A saved model keeps its own."
         },
     )
     model_name_or_path: str | None = field(

@@ -135,8 +135,8 @@ def make_feature_extractor(
 def make_config(arguments: Any, summary: DataSummary, **settings) -> TimeMAEConfig:
     """
     Makes the configuration of a run: that of a saved model or of `config_name`, or that of the recipe, with what the
-    command line overrides. `num_channels` follows the data, and `sequence_length` does so where series are longer than it
-    allows.
+    command line overrides. `num_channels` follows the data, and `sequence_length` does so where series are longer than
+    it allows.
 
     Args:
         arguments: [`ModelArguments`] of the command line.

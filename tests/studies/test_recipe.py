@@ -10,13 +10,13 @@ import recipe
 def test_recipes_are_compared_on_validation_and_resumed(run_study, tmp_path, capsys):
     command = [
         *("recipe.py", "--datasets", "JapaneseVowels", "--patch_lengths", 3, "--fractions", 0.05, 1.0),
-        *flags(output_dir="recipe", epochs=1),
+        *flags(output_dir="recipe", epochs=1, min_steps=4),
     ]
     run_study(*command, "--folds", 0, "--variants", "paper")
     capsys.readouterr()
-    run_study(*command, "--folds", 0, 1, "--variants", "paper", "both and statistics")
+    run_study(*command, "--folds", 0, 1, "--variants", "paper", "ours")
     printed = capsys.readouterr().out
-    assert "both-and-statistics/fold-1/trial.json" in printed and "paper/fold-0/trial.json" not in printed
+    assert "ours/fold-1/trial.json" in printed and "paper/fold-0/trial.json" not in printed
     metrics = read_results(tmp_path / "recipe")["metrics"]
     for variant, by_set in metrics["trials"].items():
         for trial in by_set["JapaneseVowels"]:
@@ -25,7 +25,7 @@ def test_recipes_are_compared_on_validation_and_resumed(run_study, tmp_path, cap
         accuracies = metrics["summary"][variant]["mean"]["0.05"]
         folds = [np.mean(trial["accuracy"]["mean"]["0.05"]) for trial in by_set["JapaneseVowels"]]
         assert accuracies["mean"] == pytest.approx(np.mean(folds)) and len(set(folds)) > 1
-    assert "| both and statistics, three layers |" in (tmp_path / "recipe" / "report.md").read_text()
+    assert "| ours, three layers |" in (tmp_path / "recipe" / "report.md").read_text()
 
 
 def test_folds_share_no_group_and_keep_classes():
