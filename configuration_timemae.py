@@ -46,6 +46,15 @@ CUSTOM_PIPELINES = {
 # makes it 1.
 UNIT_VARIANCE_SCALE = 3**0.5
 
+# What the recipe of the paper has in the place of ours; `TimeMAEConfig.paper` takes it.
+PAPER_RECIPE = {
+    "tokenizer_type": "learned",
+    "position_initializer_range": None,
+    "patch_statistics": False,
+    "pooling": "mean",
+    "num_pooled_layers": 1,
+}
+
 # What transformers itself passes to a configuration or keeps in config.json, beside the declared fields.
 _LIBRARY_ARGUMENTS = {
     "attn_implementation",
@@ -109,7 +118,8 @@ class TimeMAEConfig(PreTrainedConfig):
             Number of codewords of the tokenizer (Section 3.5.1).
         tokenizer_type (`"learned"` or `"random_projection"`, defaults to `"learned"`):
             How patches get their codewords: from a tokenizer that learns along, as in the paper (Section 3.5.1), or by
-            a random projection of their values and a random codebook, both frozen, as in BEST-RQ (Chiu et al., 2022).
+            a random projection of what the patch embedding reads and a random codebook, both frozen, as in BEST-RQ
+            (Chiu et al., 2022).
         tokenizer_projection_size (`int`, defaults to 16):
             Dimensions of that projection.
         gumbel_temperature (`float`, defaults to 1.0):
@@ -249,8 +259,26 @@ class TimeMAEConfig(PreTrainedConfig):
             self.encoder_input_scale = std * UNIT_VARIANCE_SCALE
 
     @classmethod
+    def paper(cls, **kwargs) -> "TimeMAEConfig":
+        """
+        Makes a configuration with the recipe of the paper, as its code has it, where the defaults are ours.
+
+        Args:
+            **kwargs: as for the class; they go before the recipe.
+
+        Returns:
+            the configuration.
+        """
+        return cls(**PAPER_RECIPE | kwargs)
+
+    @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs):
-        """Makes a configuration as in the library; labels that are passed replace those of a checkpoint altogether."""
+        """
+        Makes a configuration as in the library, but labels that are passed replace those of a checkpoint altogether,
+        and a saved configuration from before there was a recipe of our own has that of the paper.
+        """
+        if "transformers_version" in config_dict:
+            config_dict = PAPER_RECIPE | config_dict
         if "num_labels" in kwargs or "id2label" in kwargs:
             config_dict = {
                 name: value
@@ -260,6 +288,10 @@ class TimeMAEConfig(PreTrainedConfig):
         if "id2label" in kwargs:
             kwargs.setdefault("label2id", {label: index for index, label in kwargs["id2label"].items()})
         return super().from_dict(config_dict, **kwargs)
+
+    def to_diff_dict(self) -> dict[str, Any]:
+        """Returns what config.json holds: all that is not a default, and the recipe in any case."""
+        return {**super().to_diff_dict(), **{name: getattr(self, name) for name in PAPER_RECIPE}}
 
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs):
         """Saves as in the library, with the code of the model and, in config.json, what finds each class in it."""

@@ -30,12 +30,33 @@ class TimeMAEPatchEmbedding(nn.Conv1d):
         return F.linear(patches, self.weight.transpose(1, 2).flatten(1), self.bias)
 
 
+def describe_patches(patches: torch.Tensor, observed: torch.Tensor | None = None) -> tuple[torch.Tensor, ...]:
+    """
+    Computes what a linear map of the values cannot see: each patch normalised by itself, its mean and the logarithm of
+    its deviation, each by channel, as in NuTime (Lin et al., 2024, https://arxiv.org/abs/2310.07402) and Mantis
+    (Feofanov et al., 2025, https://arxiv.org/abs/2502.15637).
+
+    Args:
+        patches (`torch.Tensor` of shape `(batch_size, num_patches, patch_length, num_channels)`):
+            values, zero where nothing was observed.
+        observed (`torch.BoolTensor` of the same shape, *optional*): True where a value was observed.
+
+    Returns:
+        the shape `(batch_size, num_patches, patch_length * num_channels)`, and mean and logarithm of the deviation,
+        both `(batch_size, num_patches, num_channels)`; zero where nothing was observed.
+    """
+    weights = torch.ones_like(patches) if observed is None else observed.to(patches.dtype)
+    count = weights.sum(2, keepdim=True).clamp(min=1)
+    mean = patches.sum(2, keepdim=True) / count
+    centred = (patches - mean) * weights
+    deviation = (centred.square().sum(2, keepdim=True) / count + SMALLEST_DEVIATION**2).sqrt()
+    # From [log SMALLEST_DEVIATION, 0] to about [-1.7, 1.3], as wide as the values.
+    log_deviation = (deviation.log() + 2) / 1.5 * weights.amax(2, keepdim=True)
+    return (centred / deviation).flatten(2), mean.squeeze(2), log_deviation.squeeze(2)
+
+
 class TimeMAEStatisticsEmbedding(nn.Linear):
-    """
-    What a linear map of the values cannot see: each patch normalised by itself, its mean and the logarithm of its
-    deviation, each by channel, as in NuTime (Lin et al., 2024, https://arxiv.org/abs/2310.07402) and Mantis (Feofanov
-    et al., 2025, https://arxiv.org/abs/2502.15637).
-    """
+    """A linear map of what [`describe_patches`] returns."""
 
     def __init__(self, config: TimeMAEConfig):
         self.group_sizes = (config.patch_length * config.num_channels, config.num_channels, config.num_channels)
@@ -49,23 +70,12 @@ class TimeMAEStatisticsEmbedding(nn.Linear):
     def forward(self, patches: torch.Tensor, observed: torch.Tensor | None = None) -> torch.Tensor:
         """
         Args:
-            patches (`torch.Tensor` of shape `(batch_size, num_patches, patch_length, num_channels)`):
-                values, zero where nothing was observed.
-            observed (`torch.BoolTensor` of the same shape, *optional*): True where a value was observed.
+            patches, observed: as [`describe_patches`] takes them.
 
         Returns:
-            embeddings `(batch_size, num_patches, hidden_size)`. A channel without an observed value in a patch adds
-            nothing.
+            embeddings `(batch_size, num_patches, hidden_size)`.
         """
-        weights = torch.ones_like(patches) if observed is None else observed.to(patches.dtype)
-        count = weights.sum(2, keepdim=True).clamp(min=1)
-        mean = patches.sum(2, keepdim=True) / count
-        centred = (patches - mean) * weights
-        deviation = (centred.square().sum(2, keepdim=True) / count + SMALLEST_DEVIATION**2).sqrt()
-        # From [log SMALLEST_DEVIATION, 0] to about [-1.7, 1.3], as wide as the values.
-        log_deviation = (deviation.log() + 2) / 1.5 * weights.amax(2, keepdim=True)
-        statistics = [(centred / deviation).flatten(2), mean.squeeze(2), log_deviation.squeeze(2)]
-        return super().forward(torch.cat(statistics, dim=-1).to(self.weight.dtype))
+        return super().forward(torch.cat(describe_patches(patches, observed), dim=-1).to(self.weight.dtype))
 
 
 class TimeMAEEmbeddings(nn.Module):
@@ -217,4 +227,4 @@ def check_all(conditions: torch.Tensor, expected: str, got: Callable[[], str]) -
         raise ValueError(f"expected {expected}, got {got()}")
 
 
-__all__ = ["TimeMAEEmbeddings", "TimeMAEPatchEmbedding", "TimeMAEStatisticsEmbedding"]
+__all__ = ["TimeMAEEmbeddings", "TimeMAEPatchEmbedding", "TimeMAEStatisticsEmbedding", "describe_patches"]

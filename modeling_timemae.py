@@ -390,7 +390,11 @@ class TimeMAEPreTrainedModel(TextEncoderMixin, PreTrainedModel):
 class TimeMAEModel(TimeMAEPreTrainedModel):
     """The visible encoder over all patches of a series, for features."""
 
-    _keys_to_ignore_on_load_unexpected = [r"^(decoder|target_encoder|tokenizer)\.", r"^mask_token$", r"^classifier\."]
+    _keys_to_ignore_on_load_unexpected = [
+        r"^(decoder|target_encoder|(random_)?tokenizer)\.",
+        r"^mask_token$",
+        r"^classifier\.",
+    ]
 
     def __init__(self, config: TimeMAEConfig):
         super().__init__(config)
@@ -532,8 +536,8 @@ class TimeMAEForPreTraining(TargetEncoderMixin, TimeMAEPreTrainedModel):
         if self.random_tokenizer is None:
             codewords, codeword_targets = self.tokenize(gather_patches(patch_embeddings, masked_ids), masked_mask)
         else:
-            patches, _ = self.timemae.embeddings.cut_patches(past_values, past_observed_mask)
-            codewords = self.random_tokenizer(patches).gather(1, masked_ids)
+            patches = self.timemae.embeddings.cut_patches(past_values, past_observed_mask)
+            codewords = self.random_tokenizer(*patches).gather(1, masked_ids)
             if masked_mask is not None:
                 codewords = codewords.masked_fill(~masked_mask, -100)
         with torch.no_grad():
@@ -697,7 +701,7 @@ class TimeMAEForTimeSeriesClassification(TimeMAEPreTrainedModel):
     multi-label classification and regression; if not set, it follows from `num_labels` and the type of the labels.
     """
 
-    _keys_to_ignore_on_load_unexpected = [r"^(decoder|target_encoder|tokenizer)\.", r"^mask_token$"]
+    _keys_to_ignore_on_load_unexpected = [r"^(decoder|target_encoder|(random_)?tokenizer)\.", r"^mask_token$"]
 
     def __init__(self, config: TimeMAEConfig):
         super().__init__(config)

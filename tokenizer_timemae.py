@@ -14,16 +14,20 @@ from transformers import initialization as init
 
 try:
     from .configuration_timemae import TimeMAEConfig
+    from .embeddings_timemae import describe_patches
 except ImportError:
     if __package__:
         raise
     from configuration_timemae import TimeMAEConfig
+    from embeddings_timemae import describe_patches
 
 
 class RandomProjectionTokenizer(nn.Module):
     """
-    Gives each patch the codeword whose direction is nearest to that of its projection. Projection and codebook are
-    drawn once, are saved with the model and get no gradient.
+    Gives each patch the codeword whose direction is nearest to that of its projection. What is projected is what the
+    patch embedding reads: the values and, with `config.patch_statistics`, what [`describe_patches`] returns, each of
+    these groups with the same weight. Projection and codebook are drawn once, are saved with the model and get no
+    gradient.
     """
 
     projection: torch.Tensor
@@ -31,7 +35,10 @@ class RandomProjectionTokenizer(nn.Module):
 
     def __init__(self, config: TimeMAEConfig):
         super().__init__()
+        self.patch_statistics = config.patch_statistics
         num_values = config.patch_length * config.num_channels
+        if config.patch_statistics:
+            num_values = 2 * num_values + 2 * config.num_channels
         self.register_buffer("projection", torch.empty(num_values, config.tokenizer_projection_size))
         self.register_buffer("codebook", torch.empty(config.codebook_size, config.tokenizer_projection_size))
 
@@ -41,16 +48,21 @@ class RandomProjectionTokenizer(nn.Module):
         init.normal_(self.codebook)
 
     @torch.no_grad()
-    def forward(self, patches: torch.Tensor) -> torch.Tensor:
+    def forward(self, patches: torch.Tensor, observed: torch.Tensor | None = None) -> torch.Tensor:
         """
         Args:
             patches (`torch.Tensor` of shape `(batch_size, num_patches, patch_length, num_channels)`):
                 values, zero where nothing was observed.
+            observed (`torch.BoolTensor` of the same shape, *optional*): True where a value was observed.
 
         Returns:
             codewords, int64 of shape `(batch_size, num_patches)`.
         """
-        projected = patches.flatten(2).to(self.projection.dtype) @ self.projection
+        groups = [patches.flatten(2)]
+        if self.patch_statistics:
+            groups.extend(describe_patches(patches, observed))
+        inputs = torch.cat([group * group.shape[-1] ** -0.5 for group in groups], dim=-1)
+        projected = inputs.to(self.projection.dtype) @ self.projection
         return F.linear(projected, F.normalize(self.codebook, dim=-1)).argmax(-1)
 
 

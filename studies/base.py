@@ -181,7 +181,7 @@ def describe(dataset: DatasetDict) -> dict[str, int]:
 def features_and_labels(
     model: PreTrainedModel, dataset: Dataset, extractor: TimeMAEFeatureExtractor
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns what `probe_scores` takes: features `(num_series, hidden_size)`, float32, and labels `(num_series,)`."""
+    """Returns what `probe_scores` takes: features `(num_series, pooled_size)`, float32, and labels `(num_series,)`."""
     return extract_features(model, dataset, extractor, progress=False), np.array(dataset["labels"][:])
 
 

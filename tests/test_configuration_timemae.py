@@ -1,6 +1,9 @@
+import json
+
 import pytest
 from transformers import AutoConfig
 
+from configuration_timemae import PAPER_RECIPE
 from timemae import TimeMAEConfig
 
 
@@ -73,3 +76,25 @@ def test_passed_labels_replace_those_of_a_checkpoint(tmp_path):
     assert config.label2id == {"on": 0, "off": 1}
     config = TimeMAEConfig.from_pretrained(tmp_path, num_labels=4)
     assert config.id2label[3] == "LABEL_3" and config.label2id["LABEL_3"] == 3
+
+
+# --- Recipes ---
+
+
+def test_a_saved_configuration_names_its_recipe(tmp_path):
+    """So that it stays the same model when the defaults change."""
+    for config in (TimeMAEConfig(), TimeMAEConfig.paper(), TimeMAEConfig.paper(pooling="mean_max_std")):
+        config.save_pretrained(tmp_path)
+        saved = json.loads((tmp_path / "config.json").read_text())
+        assert {name: saved[name] for name in PAPER_RECIPE} == {name: getattr(config, name) for name in PAPER_RECIPE}
+        assert TimeMAEConfig.from_pretrained(tmp_path).to_dict() == config.to_dict()
+
+
+def test_a_configuration_from_before_the_recipes_has_that_of_the_paper(tmp_path):
+    TimeMAEConfig(hidden_size=32).save_pretrained(tmp_path)
+    saved = json.loads((tmp_path / "config.json").read_text())
+    before = {name: value for name, value in saved.items() if name not in PAPER_RECIPE}
+    (tmp_path / "config.json").write_text(json.dumps(before))
+    loaded = TimeMAEConfig.from_pretrained(tmp_path)
+    assert {name: getattr(loaded, name) for name in PAPER_RECIPE} == PAPER_RECIPE and loaded.hidden_size == 32
+    assert TimeMAEConfig.from_pretrained(tmp_path, pooling="attention").pooling == "attention"

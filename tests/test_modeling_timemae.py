@@ -395,8 +395,8 @@ def library_logs(caplog):
         logger.propagate = propagate
 
 
-def test_a_pretraining_checkpoint_starts_a_classifier(tiny_config, tmp_path, library_logs):
-    pretrained = TimeMAEForPreTraining(tiny_config)
+def test_a_pretraining_checkpoint_starts_a_classifier(any_config, tmp_path, library_logs):
+    pretrained = TimeMAEForPreTraining(any_config)
     pretrained.save_pretrained(tmp_path)
     classifier, loading = TimeMAEForTimeSeriesClassification.from_pretrained(
         tmp_path, num_labels=4, id2label=dict(enumerate("abcd")), output_loading_info=True

@@ -210,10 +210,10 @@ def test_two_checkpoints_with_different_code_do_not_mix(saved, tmp_path):
     """Also of one name; and each copy of the code updates the target encoders of its own models only."""
     for name in ("first", "second"):
         shutil.copytree(saved / "pretrained", tmp_path / name / "model")
-    modeling = tmp_path / "second" / "model" / "modeling_timemae.py"
-    code = modeling.read_text()
-    assert "pooler_output = last_hidden_state.mean(1)" in code
-    modeling.write_text(code.replace("last_hidden_state.mean(1)", "last_hidden_state.mean(1) + 1"))
+    pooling = tmp_path / "second" / "model" / "pooling_timemae.py"
+    code = pooling.read_text()
+    assert "return mean\n" in code
+    pooling.write_text(code.replace("return mean\n", "return mean + 1\n"))
     run_alone(
         """
 directories = sys.argv[1:]

@@ -1,5 +1,7 @@
+import pytest
 import torch
 
+from embeddings_timemae import describe_patches
 from timemae import TimeMAEForPreTraining
 
 
@@ -9,12 +11,19 @@ def model_with_random_tokenizer(config, seed=0):
     return TimeMAEForPreTraining(config)
 
 
-def test_codewords_are_the_nearest_directions(tiny_config):
+@pytest.mark.parametrize("statistics", [False, True])
+def test_codewords_are_the_nearest_directions(tiny_config, statistics):
+    tiny_config.patch_statistics = statistics
     tokenizer = model_with_random_tokenizer(tiny_config).random_tokenizer
     patches = torch.randn(5, 7, tiny_config.patch_length, 3)
-    projected = patches.flatten(2) @ tokenizer.projection
+    observed = torch.rand(patches.shape) > 0.3
+    patches *= observed
+    groups = [patches.flatten(2)]
+    if statistics:
+        groups += describe_patches(patches, observed)
+    projected = torch.cat([group / group.shape[-1] ** 0.5 for group in groups], -1) @ tokenizer.projection
     nearness = torch.cosine_similarity(projected[:, :, None], tokenizer.codebook, dim=-1)
-    assert tokenizer(patches).equal(nearness.argmax(-1))
+    assert tokenizer(patches, observed).equal(nearness.argmax(-1))
 
 
 def test_many_codewords_are_used_from_the_first_step(tiny_config):

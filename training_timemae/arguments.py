@@ -66,6 +66,13 @@ class DataArguments:
 class StartArguments:
     """What the weights of a model start from."""
 
+    recipe: Literal["default", "paper"] = field(
+        default="default",
+        metadata={
+            "help": "Of a model from scratch: `paper` has the choices of the paper's code (`TimeMAEConfig.paper`) "
+            "where the defaults are others. A saved model keeps its own."
+        },
+    )
     model_name_or_path: str | None = field(
         default=None, metadata={"help": "Start from this saved model instead of from scratch."}
     )
@@ -98,6 +105,8 @@ class StartArguments:
             raise ValueError(
                 f"expected one of {', '.join(f'--{name}' for name in sources)}, got {' and '.join(given)}"
             )
+        if self.recipe != "default" and (self.model_name_or_path or self.config_name):
+            raise ValueError(f"expected --recipe for a model from scratch only, got it with {given[0]}")
 
 
 def _model_arguments() -> type:

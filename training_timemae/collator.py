@@ -23,7 +23,7 @@ class TimeMAEDataCollator:
 
     Returns:
         those two, or, where the rows come from [`with_pooler_output`], their `pooler_output` (float32 of shape
-        `(batch_size, hidden_size)`). Where the rows have them also `labels` of shape `(batch_size,)` and
+        `(batch_size, pooled_size)`). Where the rows have them also `labels` of shape `(batch_size,)` and
         `masking_noise` (float32 of shape `(batch_size, num_patches)`).
 
     Raises:

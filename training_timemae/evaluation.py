@@ -27,7 +27,7 @@ from .collator import TimeMAEDataCollator
 from .finite import check_predictions
 
 
-# Features `(n, hidden_size)` of n series, and their classes `(n,)`.
+# Features `(n, pooled_size)` of n series, and their classes `(n,)`.
 Represented = tuple[np.ndarray, Sequence[int] | np.ndarray]
 
 
@@ -147,7 +147,8 @@ def extract_features(
     description: str = "features",
 ) -> np.ndarray:
     """
-    Computes what the frozen visible encoder (Section 3.4.1) makes of each series, a mean over its patches.
+    Computes what the frozen visible encoder (Section 3.4.1) makes of each series, pooled over its patches as
+    `config.pooling` says.
 
     Args:
         model: any TimeMAE model; it is left in evaluation mode and on its device.
@@ -158,7 +159,7 @@ def extract_features(
         description: what stands beside the bar.
 
     Returns:
-        mean-pooled representations, float32 of shape `(len(dataset), hidden_size)`.
+        representations, float32 of shape `(len(dataset), config.pooled_size)`.
 
     Raises:
         ValueError: a series that the feature extractor refuses.
@@ -195,8 +196,8 @@ def with_pooler_output(
         progress: whether to show a progress bar.
 
     Returns:
-        the data set with a column `pooler_output`, `hidden_size` numbers of float32 for each series, in the place of
-        `past_values`.
+        the data set with a column `pooler_output`, `config.pooled_size` numbers of float32 for each series, in the
+        place of `past_values`.
     """
     features = extract_features(model, dataset, feature_extractor, batch_size, progress)
     return dataset.remove_columns("past_values").add_column("pooler_output", list(features))
@@ -221,7 +222,7 @@ class TimeMAEHead(nn.Module):
     ) -> SequenceClassifierOutput:
         """
         Args:
-            pooler_output: what the encoder made of the series, of shape `(batch_size, hidden_size)`.
+            pooler_output: what the encoder made of the series, of shape `(batch_size, config.pooled_size)`.
             labels: as [`TimeMAEForTimeSeriesClassification`] takes them; optional.
 
         Returns:
@@ -242,7 +243,7 @@ def fit_linear_probe(features: np.ndarray, labels: Sequence[int] | np.ndarray) -
     one logistic regression for each class against the rest.)
 
     Args:
-        features: of shape `(n, hidden_size)`.
+        features: of shape `(n, pooled_size)`.
         labels: the class of each series, of shape `(n,)`.
 
     Returns:

@@ -75,7 +75,7 @@ output = classify(series)  # a list of labels with scores; a list of series, of 
 LOADING = {
     "feature-extraction": """extractor = AutoFeatureExtractor.from_pretrained(checkpoint, trust_remote_code=True)
 encoder = AutoModel.from_pretrained(checkpoint, trust_remote_code=True)
-output = encoder(**extractor(series, return_tensors="pt")).pooler_output  # (1, {hidden_size})
+output = encoder(**extractor(series, return_tensors="pt")).pooler_output  # (1, {pooled_size})
 
 # To train on labels of your own; `freeze_encoder()` leaves all but the head as it is.
 model = AutoModelForSequenceClassification.from_pretrained(checkpoint, num_labels=3, trust_remote_code=True)""",
@@ -167,6 +167,7 @@ def make_model_card(
     rows = [(split, name, f"{value:.4g}") for split, name, value in scores]
     facts = {
         **config.to_dict(),
+        "pooled_size": config.pooled_size,
         "model_name": data.model_name,
         "checkpoint": trainer.hub_model_id or ".",
         "labels": ", ".join(map(str, config.id2label.values())),

@@ -105,7 +105,7 @@ def plot_representations(features: dict[str, np.ndarray], labels: Sequence[int],
     Draws a map (t-SNE) of the same series for each of several encoders.
 
     Args:
-        features: the title of each map, and what [`extract_features`] returns, of shape `(n, hidden_size)`.
+        features: the title of each map, and what [`extract_features`] returns, of shape `(n, pooled_size)`.
         labels: the class of each series, of shape `(n,)`.
         names: of the classes.
 

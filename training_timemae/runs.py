@@ -134,9 +134,9 @@ def make_feature_extractor(
 
 def make_config(arguments: Any, summary: DataSummary, **settings) -> TimeMAEConfig:
     """
-    Makes the configuration of a run: that of a saved model or of `config_name`, or the defaults, with what the command
-    line overrides. `num_channels` follows the data, and `sequence_length` does so where series are longer than it
-    allows.
+    Makes the configuration of a run: that of a saved model or of `config_name`, or that of the recipe, with what the
+    command line overrides. `num_channels` follows the data, and `sequence_length` does so where series are longer than
+    it allows.
 
     Args:
         arguments: [`ModelArguments`] of the command line.
@@ -161,7 +161,8 @@ def make_config(arguments: Any, summary: DataSummary, **settings) -> TimeMAEConf
         if arguments.encoder_name_or_path is not None:
             layers = settings.pop("num_hidden_layers", None)
             settings["encoder_config"] = load_text_encoder_config(arguments.encoder_name_or_path, layers)
-        config = TimeMAEConfig(**{"sequence_length": longest, **settings})
+        make = TimeMAEConfig.paper if arguments.recipe == "paper" else TimeMAEConfig
+        config = make(**{"sequence_length": longest, **settings})
     else:
         config = TimeMAEConfig.from_pretrained(saved, **settings)
         if longest > config.sequence_length and "sequence_length" not in overrides:

@@ -1,0 +1,55 @@
+import numpy as np
+import pytest
+from conftest import flags, read_results
+from datasets import ClassLabel, Dataset, Features, Value
+
+import recipe
+
+
+@pytest.mark.slow
+def test_recipes_are_compared_on_validation_and_resumed(run_study, tmp_path, capsys):
+    command = [
+        *("recipe.py", "--datasets", "JapaneseVowels", "--patch_lengths", 3, "--fractions", 0.05, 1.0),
+        *flags(output_dir="recipe", epochs=1, min_steps=4),
+    ]
+    run_study(*command, "--folds", 0, "--variants", "paper")
+    capsys.readouterr()
+    run_study(*command, "--folds", 0, 1, "--variants", "paper", "ours")
+    printed = capsys.readouterr().out
+    assert "ours/fold-1/trial.json" in printed and "paper/fold-0/trial.json" not in printed
+    metrics = read_results(tmp_path / "recipe")["metrics"]
+    for variant, by_set in metrics["trials"].items():
+        for trial in by_set["JapaneseVowels"]:
+            assert trial["steps"] > 0 and trial["seconds"] > 0
+            assert [len(scores) for scores in trial["accuracy"]["mean"].values()] == [5, 1]
+        accuracies = metrics["summary"][variant]["mean"]["0.05"]
+        folds = [np.mean(trial["accuracy"]["mean"]["0.05"]) for trial in by_set["JapaneseVowels"]]
+        assert accuracies["mean"] == pytest.approx(np.mean(folds)) and len(set(folds)) > 1
+    assert "| ours, three layers |" in (tmp_path / "recipe" / "report.md").read_text()
+
+
+def test_folds_share_no_group_and_keep_classes():
+    groups = np.repeat(np.arange(30), 4)
+    labels = np.tile([0, 1, 0, 2], 30)
+    train = Dataset.from_dict(
+        {"labels": labels, "group": groups},
+        features=Features(labels=ClassLabel(names=list("abc")), group=Value("int64")),
+    )
+    held_out = []
+    for rows, others in recipe.folds(train):
+        assert not set(groups[rows]) & set(groups[others])
+        assert set(labels[others]) == {0, 1, 2}
+        held_out.extend(others)
+    assert sorted(held_out) == list(range(120))
+    with pytest.raises(ValueError, match="n_splits=5 cannot be greater"):
+        list(recipe.folds(train.select(range(8))))
+
+
+def test_draws_of_labels_are_nested_and_hold_each_class():
+    labels = [0] * 90 + [1] * 9 + [2]
+    train = Dataset.from_dict({"labels": labels}, features=Features(labels=ClassLabel(names=list("abc"))))
+    few, more = (recipe.draws_of_labels(train, fraction) for fraction in (0.01, 0.1))
+    assert len(few) == len(more) == recipe.LABEL_DRAWS and len(recipe.draws_of_labels(train, 1.0)) == 1
+    for rows, others in zip(few, more, strict=True):
+        assert set(rows) < set(others) and {labels[row] for row in rows} == {0, 1, 2}
+    assert len({tuple(rows) for rows in few}) > 1
