@@ -152,7 +152,7 @@ class TimeMAEConfig(PreTrainedConfig):
             not given, `initializer_range`, or 1 as in the original code.
         patch_statistics (`bool`, defaults to False):
             Whether the patch embedding reads, beside the values of a patch, these normalised by themselves, their mean
-            and the logarithm of their deviation, by channel, as in NuTime (Lin et al., 2024).
+            and the logarithm of their amplitude spectrum, by channel; similar to NuTime (Lin et al., 2024).
         pooling (`"mean"`, `"mean_max_std"` or `"attention"`, defaults to `"mean"`):
             How the patches of a series become its features and what the classification head reads: their mean, as in
             the paper; mean, maximum and standard deviation side by side; or a weighted mean whose weights are learned.

@@ -1,6 +1,7 @@
 # Copyright 2026 The TimeMAE for Hugging Face authors. Licensed under the Apache License, Version 2.0.
 """Series to patches to embeddings (Section 3.3.1), and the checks of what comes in."""
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -17,8 +18,10 @@ except ImportError:
     from configuration_timemae import TimeMAEConfig
 
 
-# Deviations are counted from here on, in deviations of the channel: the logarithm of less is mostly noise.
+# Deviations and amplitudes are counted from here on, in deviations of the channel: of less, shape and logarithm are
+# mostly noise.
 SMALLEST_DEVIATION = 1e-2
+SMALLEST_AMPLITUDE = 1e-3
 
 
 class TimeMAEPatchEmbedding(nn.Conv1d):
@@ -32,9 +35,9 @@ class TimeMAEPatchEmbedding(nn.Conv1d):
 
 def describe_patches(patches: torch.Tensor, observed: torch.Tensor | None = None) -> tuple[torch.Tensor, ...]:
     """
-    Computes what a linear map of the values cannot see: each patch normalised by itself, its mean and the logarithm of
-    its deviation, each by channel, as in NuTime (Lin et al., 2024, https://arxiv.org/abs/2310.07402) and Mantis
-    (Feofanov et al., 2025, https://arxiv.org/abs/2502.15637).
+    Computes what a linear map of the values cannot see, by channel: each patch normalised by itself, its mean and the
+    logarithm of its amplitude spectrum. NuTime (Lin et al., 2024, https://arxiv.org/abs/2310.07402) and Mantis
+    (Feofanov et al., 2025, https://arxiv.org/abs/2502.15637) have the deviation in the place of the spectrum.
 
     Args:
         patches (`torch.Tensor` of shape `(batch_size, num_patches, patch_length, num_channels)`):
@@ -42,30 +45,44 @@ def describe_patches(patches: torch.Tensor, observed: torch.Tensor | None = None
         observed (`torch.BoolTensor` of the same shape, *optional*): True where a value was observed.
 
     Returns:
-        the shape `(batch_size, num_patches, patch_length * num_channels)`, and mean and logarithm of the deviation,
-        both `(batch_size, num_patches, num_channels)`; zero where nothing was observed.
+        the shape `(batch_size, num_patches, patch_length * num_channels)`, the mean
+        `(batch_size, num_patches, num_channels)` and the spectrum
+        `(batch_size, num_patches, patch_length // 2 * num_channels)`, without its constant part; zero where nothing
+        was observed.
     """
+    patch_length = patches.shape[2]
     weights = torch.ones_like(patches) if observed is None else observed.to(patches.dtype)
     count = weights.sum(2, keepdim=True).clamp(min=1)
     mean = patches.sum(2, keepdim=True) / count
     centred = (patches - mean) * weights
     deviation = (centred.square().sum(2, keepdim=True) / count + SMALLEST_DEVIATION**2).sqrt()
-    # From [log SMALLEST_DEVIATION, 0] to about [-1.7, 1.3], as wide as the values.
-    log_deviation = (deviation.log() + 2) / 1.5 * weights.amax(2, keepdim=True)
-    return (centred / deviation).flatten(2), mean.squeeze(2), log_deviation.squeeze(2)
+    # The discrete Fourier transform, as a product with a small matrix: exports, and runs in any precision.
+    steps = torch.arange(patch_length, device=patches.device, dtype=patches.dtype)
+    angles = 2 * math.pi / patch_length * steps * steps[1 : patch_length // 2 + 1, None]
+    waves = torch.cat([angles.cos(), angles.sin()]) @ centred
+    power = waves.square().unflatten(2, (2, -1)).sum(2) / count
+    # From [log SMALLEST_AMPLITUDE, 1] to about [-3, 2], nearly as wide as the values.
+    log_amplitude = ((power + SMALLEST_AMPLITUDE**2).log() / 2 + 2) / 1.5 * weights.amax(2, keepdim=True)
+    return (centred / deviation).flatten(2), mean.squeeze(2), log_amplitude.flatten(2)
+
+
+def group_sizes(config: TimeMAEConfig) -> tuple[int, int, int]:
+    """Returns how many numbers there are in each of the three groups of [`describe_patches`]."""
+    channels = config.num_channels
+    return config.patch_length * channels, channels, config.patch_length // 2 * channels
 
 
 class TimeMAEStatisticsEmbedding(nn.Linear):
     """A linear map of what [`describe_patches`] returns."""
 
     def __init__(self, config: TimeMAEConfig):
-        self.group_sizes = (config.patch_length * config.num_channels, config.num_channels, config.num_channels)
+        self.group_sizes = group_sizes(config)
         super().__init__(sum(self.group_sizes), config.hidden_size, bias=False)
 
     def init_weights(self) -> None:
         """Lets each of the three groups bring a variance of 1/3, as the patch convolution does."""
         for group in self.weight.split(self.group_sizes, dim=1):
-            init.normal_(group, std=(3 * group.shape[1]) ** -0.5)
+            init.normal_(group, std=(3 * max(1, group.shape[1])) ** -0.5)  # patches of one step have no spectrum
 
     def forward(self, patches: torch.Tensor, observed: torch.Tensor | None = None) -> torch.Tensor:
         """
@@ -113,11 +130,10 @@ class TimeMAEEmbeddings(nn.Module):
         patches, observed = self.cut_patches(past_values, past_observed_mask)
         self._check_values(patches, patch_mask)
 
-        patches = patches.to(self.patch_embeddings.weight.dtype)
-        patch_embeddings = self.patch_embeddings(patches.flatten(1, 2))
+        patch_embeddings = self.patch_embeddings(patches.flatten(1, 2).to(self.patch_embeddings.weight.dtype))
         if self.statistics_embeddings is not None:
             # The sum of four parts of equal variance has twice their deviation; the half of it has that of one.
-            patch_embeddings = (patch_embeddings + self.statistics_embeddings(patches, observed)) / 2
+            patch_embeddings = (patch_embeddings + self.statistics_embeddings(patches.float(), observed)) / 2
         hidden_states = patch_embeddings
         if self.position_embeddings is not None:
             hidden_states = patch_embeddings + self.position_embeddings[: patch_embeddings.shape[1]]
@@ -227,4 +243,10 @@ def check_all(conditions: torch.Tensor, expected: str, got: Callable[[], str]) -
         raise ValueError(f"expected {expected}, got {got()}")
 
 
-__all__ = ["TimeMAEEmbeddings", "TimeMAEPatchEmbedding", "TimeMAEStatisticsEmbedding", "describe_patches"]
+__all__ = [
+    "TimeMAEEmbeddings",
+    "TimeMAEPatchEmbedding",
+    "TimeMAEStatisticsEmbedding",
+    "describe_patches",
+    "group_sizes",
+]

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
         make_model_card,
         probe_scores,
         regression_metrics,
+        start_head_from_probe,
         with_fixed_masks,
         with_pooler_output,
     )
@@ -86,6 +87,7 @@ __all__ = [
     "probe_scores",
     "regression_metrics",
     "shuffle_stream",
+    "start_head_from_probe",
     "summarise",
     "with_fixed_masks",
     "with_pooler_output",

@@ -14,12 +14,12 @@ from transformers import initialization as init
 
 try:
     from .configuration_timemae import TimeMAEConfig
-    from .embeddings_timemae import describe_patches
+    from .embeddings_timemae import describe_patches, group_sizes
 except ImportError:
     if __package__:
         raise
     from configuration_timemae import TimeMAEConfig
-    from embeddings_timemae import describe_patches
+    from embeddings_timemae import describe_patches, group_sizes
 
 
 class RandomProjectionTokenizer(nn.Module):
@@ -38,7 +38,7 @@ class RandomProjectionTokenizer(nn.Module):
         self.patch_statistics = config.patch_statistics
         num_values = config.patch_length * config.num_channels
         if config.patch_statistics:
-            num_values = 2 * num_values + 2 * config.num_channels
+            num_values += sum(group_sizes(config))
         self.register_buffer("projection", torch.empty(num_values, config.tokenizer_projection_size))
         self.register_buffer("codebook", torch.empty(config.codebook_size, config.tokenizer_projection_size))
 
@@ -60,8 +60,8 @@ class RandomProjectionTokenizer(nn.Module):
         """
         groups = [patches.flatten(2)]
         if self.patch_statistics:
-            groups.extend(describe_patches(patches, observed))
-        inputs = torch.cat([group * group.shape[-1] ** -0.5 for group in groups], dim=-1)
+            groups.extend(describe_patches(patches.float(), observed))
+        inputs = torch.cat([group * max(1, group.shape[-1]) ** -0.5 for group in groups], dim=-1)
         projected = inputs.to(self.projection.dtype) @ self.projection
         return F.linear(projected, F.normalize(self.codebook, dim=-1)).argmax(-1)
 

@@ -43,7 +43,7 @@ NUM_LABELS = 6
 GIB = 2**30
 # Forks a process that has imported all modules and done nothing yet.
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["training_timemae.evaluation", "transformers.models.patchtst.modeling_patchtst"])
+PROCESSES.set_forkserver_preload(["training_timemae.probe", "transformers.models.patchtst.modeling_patchtst"])
 MARKS = "<!-- benchmark -->", "<!-- end of benchmark -->"
 
 Case = dict[str, Any]  # what one process measures: the fields of `DEFAULTS`

@@ -136,7 +136,7 @@ def draws_of_labels(train: Dataset, fraction: float) -> list[np.ndarray]:
 
 def trial(arguments, dataset: str, patch_length: int, variant: str, fold: int, output: Path) -> dict[str, Any]:
     """Returns what a variant reaches on one fold of a data set."""
-    train = load_time_series(dataset)["train"]
+    train = load_time_series(dataset, validation_size=0)["train"]
     rows, held_out = list(folds(train))[fold]
     parts = train.select(rows), train.select(held_out)
     described = VARIANTS[variant]

@@ -2,30 +2,43 @@ import numpy as np
 import pytest
 import torch
 
-from embeddings_timemae import SMALLEST_DEVIATION, TimeMAEEmbeddings, TimeMAEStatisticsEmbedding, check_all
+from embeddings_timemae import (
+    SMALLEST_AMPLITUDE,
+    SMALLEST_DEVIATION,
+    TimeMAEEmbeddings,
+    check_all,
+    describe_patches,
+    group_sizes,
+)
 from timemae import TimeMAEForPreTraining
 
 
-def test_statistics_are_those_of_numpy_over_observed_values(tiny_config):
-    patches = np.random.default_rng(0).normal(2, 3, size=(2, 4, tiny_config.patch_length, 3)).astype("float32")
+@pytest.mark.parametrize("patch_length", [1, 2, 5, 8])
+def test_statistics_are_those_of_numpy_over_observed_values(tiny_config, patch_length):
+    tiny_config.patch_length = patch_length
+    patches = np.random.default_rng(0).normal(2, 3, size=(2, 4, patch_length, 3)).astype("float32")
     missing = np.random.default_rng(1).random(patches.shape) < 0.3
     missing[0, 1, :, 2] = True  # a channel without a value in a patch
     known = np.ma.masked_array(patches, missing)
-    mean, deviation = known.mean(2), np.ma.sqrt(known.var(2) + np.float32(SMALLEST_DEVIATION**2))
+    mean, deviation = known.mean(2), np.ma.sqrt(known.var(2) + SMALLEST_DEVIATION**2)
     shape = (known - mean[:, :, None]) / deviation[:, :, None]
-    expected = np.concatenate(
-        [
-            shape.filled(0).reshape(2, 4, -1),
-            mean.filled(0),
-            ((np.ma.log(deviation) + 2) / 1.5).filled(0),
-        ],
-        axis=-1,
-    )
-    layer = TimeMAEStatisticsEmbedding(tiny_config)
-    layer.weight.data.normal_()
-    actual = layer(torch.from_numpy(known.filled(0)), torch.from_numpy(~missing))
-    torch.testing.assert_close(actual, torch.from_numpy(expected).float() @ layer.weight.T, atol=1e-4, rtol=1e-5)
-    assert layer.weight.shape[1] == expected.shape[-1]
+    amplitude = np.abs(np.fft.rfft((known - mean[:, :, None]).filled(0), axis=2))[:, :, 1:]
+    power = amplitude**2 / np.maximum(known.count(2), 1)[:, :, None]
+    log_amplitude = (np.log(np.sqrt(power + SMALLEST_AMPLITUDE**2)) + 2) / 1.5
+    log_amplitude *= (known.count(2) > 0)[:, :, None]
+    expected = shape.filled(0).reshape(2, 4, -1), mean.filled(0), log_amplitude.reshape(2, 4, -1)
+    actual = describe_patches(torch.from_numpy(known.filled(0)), torch.from_numpy(~missing))
+    assert tuple(part.shape[-1] for part in actual) == group_sizes(tiny_config)
+    for part, value in zip(actual, expected, strict=True):
+        torch.testing.assert_close(part, torch.from_numpy(value).float(), atol=1e-3, rtol=1e-3)
+
+
+def test_statistics_of_patches_without_missing_values():
+    patches = torch.randn(2, 4, 8, 3)
+    for alone, masked in zip(
+        describe_patches(patches), describe_patches(patches, torch.ones_like(patches, dtype=torch.bool)), strict=True
+    ):
+        assert alone.equal(masked)
 
 
 def test_each_part_of_a_patch_embedding_has_the_same_variance(tiny_config):

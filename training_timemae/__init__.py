@@ -1,6 +1,6 @@
 # Copyright 2026 The TimeMAE for Hugging Face authors. Licensed under the Apache License, Version 2.0.
 """
-What Trainer needs and does not have: arguments, collator, trainers, evaluation, model card, what the scripts share.
+What Trainer needs and does not have: arguments, collator, trainers, metrics, probes, model card, what scripts share.
 
 Every name below can be imported from here. A module is loaded when the first of its names is asked for (PEP 562), so
 that the arguments of a script, for one, do not wait for scikit-learn.
@@ -22,16 +22,11 @@ if TYPE_CHECKING:  # editors and type checkers read the names here
     )
     from .checkpoints import find_checkpoint  # noqa: F401
     from .collator import TimeMAEDataCollator, with_fixed_masks  # noqa: F401
-    from .evaluation import (  # noqa: F401
+    from .metrics import (  # noqa: F401
         ClassificationMetrics,
         CodewordMetrics,
-        TimeMAEHead,
         classification_metrics,
-        extract_features,
-        fit_linear_probe,
-        probe_scores,
         regression_metrics,
-        with_pooler_output,
     )
     from .model_card import make_model_card  # noqa: F401
     from .pictures import (  # noqa: F401
@@ -41,6 +36,14 @@ if TYPE_CHECKING:  # editors and type checkers read the names here
         plot_representations,
     )
     from .pretraining import GumbelTemperatureSchedule, PreTrainingTrainer  # noqa: F401
+    from .probe import (  # noqa: F401
+        TimeMAEHead,
+        extract_features,
+        fit_linear_probe,
+        probe_scores,
+        start_head_from_probe,
+        with_pooler_output,
+    )
     from .results import (  # noqa: F401
         check_same_settings,
         lock_output_dir,
@@ -79,20 +82,18 @@ NAMES = {
     ],
     "checkpoints": ["find_checkpoint"],
     "collator": ["TimeMAEDataCollator", "with_fixed_masks"],
-    "evaluation": [
-        "ClassificationMetrics",
-        "CodewordMetrics",
-        "TimeMAEHead",
-        "classification_metrics",
-        "extract_features",
-        "fit_linear_probe",
-        "probe_scores",
-        "regression_metrics",
-        "with_pooler_output",
-    ],
+    "metrics": ["ClassificationMetrics", "CodewordMetrics", "classification_metrics", "regression_metrics"],
     "model_card": ["make_model_card"],
     "pictures": ["plot_confusion_matrix", "plot_learning_curves", "plot_masked_series", "plot_representations"],
     "pretraining": ["GumbelTemperatureSchedule", "PreTrainingTrainer"],
+    "probe": [
+        "TimeMAEHead",
+        "extract_features",
+        "fit_linear_probe",
+        "probe_scores",
+        "start_head_from_probe",
+        "with_pooler_output",
+    ],
     "resumable": ["ResumableTrainer", "fingerprint"],
     "results": [
         "check_same_settings",

@@ -13,7 +13,7 @@ from configuration_timemae import count_patches
 from target_encoder_timemae import some_values
 
 from .collator import draw_noise
-from .evaluation import CodewordMetrics
+from .metrics import CodewordMetrics
 from .trainers import TimeMAETrainer
 
 

@@ -17,9 +17,9 @@ from torch.utils.data import DataLoader, IterableDataset
 from transformers.trainer_utils import EvalLoopOutput
 
 from .compilation import pad_to_few_lengths, raise_recompile_limit
-from .evaluation import TimeMAEHead, with_pooler_output
 from .finite import ADVICE, all_finite, describe_overflow, find_row, iterate_tensors
 from .model_card import make_model_card
+from .probe import TimeMAEHead, with_pooler_output
 from .resumable import ResumableTrainer
 from .shares import Dealer, RowShares, Share, ShareCollator, make_evaluation_dataset, pad_rows
 

@@ -43,6 +43,37 @@ def test_a_head_resumes(run_script, tmp_path):
 
 
 @pytest.mark.slow
+def test_fine_tuning_begins_where_the_probe_ends(run_script, tmp_path):
+    """Of a saved model; it is that probe if nothing is learned from there on."""
+    data = flags(dataset="JapaneseVowels")
+    run_script("run_pretraining.py", *data, *flags(output_dir="pretrained", max_steps=1, **SMALL))
+    start = flags(model_name_or_path="pretrained")
+    run_script("run_linear_probe.py", *data, *start, *flags(output_dir="probe"))
+    probe = read_results(tmp_path / "probe")["metrics"]
+    for name, arguments in {
+        "probe": [],
+        "random": ["--head_init", "random"],
+        "from scratch": ["--config_name", "pretrained"],
+    }.items():
+        begin = [] if name == "from scratch" else start
+        command = [*data, *begin, *arguments, *flags(output_dir=name.replace(" ", "_") + "_classifier")]
+        run_script("run_classification.py", *command, *flags(max_steps=1, learning_rate=0.0))
+        results = read_results(tmp_path / (name.replace(" ", "_") + "_classifier"))
+        same = results["metrics"]["test_accuracy"] == pytest.approx(probe["test_accuracy"])
+        assert same == (name == "probe")
+        assert results["settings"]["head_init"] == ("probe" if name == "probe" else "random")
+
+
+def test_a_stream_has_no_probe_to_start_from(run_script):
+    with pytest.raises(ValueError, match="expected --head_init random with --streaming.* got probe"):
+        run_script(
+            "run_classification.py",
+            *flags(dataset="JapaneseVowels", output_dir="classifier", head_init="probe", max_steps=1),
+            "--streaming",
+        )
+
+
+@pytest.mark.slow
 def test_the_head_of_a_regressor(run_script, tmp_path):
     generator = np.random.default_rng(0)
     arrays = {

@@ -1,81 +1,19 @@
 import numpy as np
 import pytest
 import torch
-from conftest import FIXTURES
-from safetensors.torch import load_file
-from sklearn.metrics import accuracy_score, f1_score, ndcg_score
-from transformers import EvalPrediction
+from sklearn.metrics import accuracy_score, f1_score
 
 from timemae import TimeMAEForPreTraining, TimeMAEForTimeSeriesClassification, TimeMAEModel
 from training_timemae import (
-    CodewordMetrics,
+    TimeMAEDataCollator,
     TimeMAEHead,
-    classification_metrics,
     extract_features,
     fit_linear_probe,
     make_feature_extractor,
     probe_scores,
-    regression_metrics,
+    start_head_from_probe,
     with_pooler_output,
 )
-
-
-def as_output(logits, codewords):
-    return {
-        "codeword_logits": logits,
-        "codewords": codewords,
-        "mcc_loss": torch.tensor(2.0),
-        "mrr_loss": torch.tensor(0.5),
-    }
-
-
-def test_codeword_metrics_agree_with_the_original():
-    expected = load_file(FIXTURES / "original_outputs.safetensors")
-    metrics = CodewordMetrics(12)
-    metrics.update(as_output(expected["codeword_logits"], expected["codeword_labels_argmax"]))
-    computed = metrics.compute()
-    assert computed["hits@1"] * expected["codeword_labels_argmax"].numel() == pytest.approx(expected["hits"].item())
-    assert computed["ndcg@10"] == pytest.approx(expected["ndcg_at_10"].item(), abs=1e-6)
-
-
-def test_codeword_metrics_agree_with_scikit_learn():
-    logits, codewords = torch.randn(40, 3, 30), torch.randint(30, (40, 3))
-    codewords[:5, 2] = -100
-    metrics = CodewordMetrics(30)
-    for rows in (slice(0, 7), slice(7, 40)):
-        metrics.update(as_output(logits[rows], codewords[rows]))
-    computed = metrics.compute()
-    masked = codewords != -100
-    scores, labels = logits[masked].numpy(), codewords[masked].numpy()
-    assert computed["hits@1"] == pytest.approx(accuracy_score(labels, scores.argmax(-1)))
-    assert computed["ndcg@10"] == pytest.approx(ndcg_score(np.eye(30)[labels], scores, k=10))
-    frequencies = np.bincount(labels, minlength=30) / len(labels)
-    assert computed["codebook_usage"] == pytest.approx((frequencies > 0).mean())
-    present = frequencies[frequencies > 0]
-    assert computed["codebook_perplexity"] == pytest.approx(np.exp(-(present * np.log(present)).sum()))
-    assert computed["mcc_loss"] == pytest.approx(2.0) and computed["mrr_loss"] == pytest.approx(0.5)
-    metrics.reset()
-    assert metrics.compute() == {}
-
-
-def test_classification_metrics():
-    logits, labels = np.random.default_rng(0).normal(size=(50, 4)), np.arange(50) % 4
-    metrics = classification_metrics(EvalPrediction(logits, labels))
-    assert metrics["accuracy"] == accuracy_score(labels, logits.argmax(-1))
-    assert metrics["macro_f1"] == f1_score(labels, logits.argmax(-1), average="macro")
-
-
-def test_regression_metrics():
-    metrics = regression_metrics(EvalPrediction(np.array([[1.0], [3.0]]), np.array([1.0, 1.0])))
-    assert metrics == {"mse": 2.0, "mae": 1.0}
-
-
-@pytest.mark.parametrize("metrics", [classification_metrics, regression_metrics])
-def test_no_metric_of_predictions_that_are_not_finite(metrics):
-    predictions = np.ones((4, 1))
-    predictions[2] = np.nan
-    with pytest.raises(FloatingPointError, match="NaN or infinity for 1 of 4 series, the first of them series 2"):
-        metrics(EvalPrediction(predictions, np.zeros(4)))
 
 
 def test_features_do_not_depend_on_the_batch(vowels, vowels_config):
@@ -132,3 +70,50 @@ def test_the_head_is_a_part_of_its_classifier(tiny_config, problem):
     assert head.state_dict().keys() == {"classifier.weight", "classifier.bias"}
     with pytest.raises(ValueError, match="expected .*labels"):
         head(torch.zeros(3, 16), labels=torch.zeros(2, 5))
+
+
+# --- Heads that start from a probe ---
+
+
+@pytest.mark.parametrize("classes", [9, 2])
+def test_a_head_starts_as_the_probe(vowels, vowels_config, classes):
+    train = vowels["train"].filter(lambda label: label < classes, input_columns="labels")
+    vowels_config.num_labels, vowels_config.pooling = classes, "mean_max_std"
+    model, extractor = TimeMAEForTimeSeriesClassification(vowels_config), make_feature_extractor(vowels)
+    start_head_from_probe(model, train, extractor, progress=False)
+    assert model.training
+    features = extract_features(model, train, extractor, progress=False)
+    probe = fit_linear_probe(features, train["labels"][:])
+    batch = TimeMAEDataCollator(extractor)(list(train))
+    with torch.no_grad():
+        probabilities = model.eval()(**batch).logits.softmax(-1)
+    np.testing.assert_allclose(probabilities, probe.predict_proba(features), atol=1e-3)
+
+
+def test_a_head_starts_without_the_classes_that_no_series_has(vowels, vowels_config):
+    train = vowels["train"].filter(lambda label: label in (1, 4, 7), input_columns="labels")
+    vowels_config.num_labels = 9
+    model, extractor = TimeMAEForTimeSeriesClassification(vowels_config), make_feature_extractor(vowels)
+    start_head_from_probe(model, train, extractor, progress=False)
+    with torch.no_grad():
+        predicted = model.eval()(**TimeMAEDataCollator(extractor)(list(train))).logits.argmax(-1)
+    assert (predicted == torch.tensor(train["labels"][:])).float().mean() > 0.9
+
+
+def test_a_regressor_starts_from_a_linear_regression(vowels, vowels_config):
+    targets = np.array([np.mean(series) for series in vowels["train"]["past_values"]])
+    train = vowels["train"].remove_columns("labels").add_column("labels", targets)
+    vowels_config.num_labels, vowels_config.problem_type = 1, "regression"
+    model, extractor = TimeMAEForTimeSeriesClassification(vowels_config), make_feature_extractor(vowels)
+    start_head_from_probe(model, train, extractor, progress=False)
+    with torch.no_grad():
+        loss = model.eval()(**TimeMAEDataCollator(extractor)(list(train))).loss
+    assert loss < 0.5 * targets.var()
+
+
+@pytest.mark.parametrize(("problem", "labels"), [("multi_label_classification", 9), ("regression", 2)])
+def test_a_head_of_several_targets_does_not_start_from_a_probe(vowels, vowels_config, problem, labels):
+    vowels_config.num_labels, vowels_config.problem_type = labels, problem
+    model, extractor = TimeMAEForTimeSeriesClassification(vowels_config), make_feature_extractor(vowels)
+    with pytest.raises(ValueError, match="expected a classifier of single labels or a regressor of one target"):
+        start_head_from_probe(model, vowels["train"], extractor)

@@ -1,141 +1,28 @@
 # Copyright 2026 The TimeMAE for Hugging Face authors. Licensed under the Apache License, Version 2.0.
-"""What was learned: codeword, classification and regression metrics, features of the frozen encoder, linear probes."""
+"""What the frozen encoder has learned: its features, linear probes on them (FineLast), and heads that start there."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import datasets
-import evaluate
 import numpy as np
 import torch
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import accuracy_score, f1_score, mean_absolute_error, mean_squared_error
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 from tqdm.auto import tqdm
-from transformers import EvalPrediction
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from feature_extraction_timemae import TimeMAEFeatureExtractor
-from modeling_timemae import (
-    TimeMAEForPreTrainingOutput,
-    TimeMAEForTimeSeriesClassification,
-    TimeMAEPreTrainedModel,
-)
+from modeling_timemae import TimeMAEForTimeSeriesClassification, TimeMAEPreTrainedModel
 
 from .collator import TimeMAEDataCollator
 from .finite import check_predictions
+from .metrics import ClassificationMetrics
 
 
 # Features `(n, pooled_size)` of n series, and their classes `(n,)`.
 Represented = tuple[np.ndarray, Sequence[int] | np.ndarray]
-
-
-class CodewordMetrics:
-    """
-    Running means over masked patches, kept on the device until they are asked for: both losses, hits@1 and NDCG@10 of
-    the codeword prediction, and of the codewords themselves the perplexity and the share in use.
-
-    Args:
-        codebook_size: the number of codewords.
-    """
-
-    def __init__(self, codebook_size: int):
-        self.codebook_size = codebook_size
-        self.reset()
-
-    def reset(self) -> None:
-        """Forgets what was seen."""
-        # Masked patches, hits, NDCG, MCC, MRR, then a count for each codeword.
-        self.sums = torch.zeros(5 + self.codebook_size, dtype=torch.float64)
-
-    @torch.no_grad()
-    def update(self, output: TimeMAEForPreTrainingOutput) -> None:
-        """Adds the masked patches of one batch."""
-        masked = output["codewords"] != -100
-        codewords = output["codewords"].clamp(min=0)
-        logits = output["codeword_logits"]
-        # The gain of the one relevant codeword, 1 / log2(rank + 1), is NDCG@10 up to rank 10.
-        rank = (logits > logits.gather(-1, codewords[..., None])).sum(-1) + 1
-        gains = torch.where(rank <= 10, 1 / torch.log2(rank + 1.0), 0.0)
-        num_masked = masked.sum()
-        counts = logits.new_zeros(self.codebook_size, dtype=torch.float64)
-        counts.scatter_add_(0, codewords.flatten(), masked.flatten().double())
-        sums = torch.stack(
-            [
-                num_masked.double(),
-                ((rank == 1) & masked).sum().double(),
-                (gains.double() * masked).sum(),
-                output["mcc_loss"].double() * num_masked,
-                output["mrr_loss"].double() * num_masked,
-            ]
-        )
-        sums = torch.cat([sums, counts])
-        self.sums = self.sums.to(sums.device) + sums
-
-    def compute(self, reduce: Callable[[torch.Tensor], torch.Tensor] | None = None) -> dict[str, float]:
-        """
-        Returns the means since the last reset, by name; an empty dictionary if there was no masked patch. `reduce` is
-        optional and sums a tensor over the processes, of which each has to call this.
-        """
-        sums = self.sums if reduce is None else reduce(self.sums)
-        num_masked, counts = sums[0], sums[5:]
-        if num_masked == 0:
-            return {}
-        hits, ndcg, mcc_loss, mrr_loss = (sums[1:5] / num_masked).tolist()
-        return {
-            "mcc_loss": mcc_loss,
-            "mrr_loss": mrr_loss,
-            "hits@1": hits,
-            "ndcg@10": ndcg,
-            "codebook_perplexity": torch.special.entr(counts / num_masked).sum().exp().item(),
-            "codebook_usage": (counts > 0).double().mean().item(),
-        }
-
-
-class ClassificationMetrics(evaluate.Metric):
-    """Accuracy and macro-averaged F1 as a metric of `evaluate` that needs no Hub."""
-
-    def __init__(self, **kwargs):
-        super().__init__(keep_in_memory=True, **kwargs)
-
-    def _info(self) -> evaluate.MetricInfo:
-        return evaluate.MetricInfo(
-            description="Accuracy and macro-averaged F1 (scikit-learn).",
-            citation="",
-            inputs_description="predictions and references: lists of class indices",
-            features=datasets.Features(predictions=datasets.Value("int64"), references=datasets.Value("int64")),
-        )
-
-    def _compute(self, predictions: list[int], references: list[int]) -> dict[str, float]:
-        return {
-            "accuracy": float(accuracy_score(references, predictions)),
-            "macro_f1": float(f1_score(references, predictions, average="macro")),
-        }
-
-
-def classification_metrics(prediction: EvalPrediction) -> dict[str, float]:
-    """
-    `compute_metrics` for Trainer: returns accuracy and macro-F1 of logits `(n, num_labels)` and labels `(n,)`; raises
-    FloatingPointError if a logit is not finite.
-    """
-    check_predictions(prediction.predictions)
-    return ClassificationMetrics().compute(
-        predictions=prediction.predictions.argmax(-1), references=prediction.label_ids
-    )
-
-
-def regression_metrics(prediction: EvalPrediction) -> dict[str, float]:
-    """
-    `compute_metrics` for Trainer: returns the mean squared and the mean absolute error of predictions `(n, 1)` and
-    targets `(n,)`; raises FloatingPointError if a prediction is not finite.
-    """
-    check_predictions(prediction.predictions)
-    predicted = prediction.predictions.reshape(-1)
-    return {
-        "mse": float(mean_squared_error(prediction.label_ids, predicted)),
-        "mae": float(mean_absolute_error(prediction.label_ids, predicted)),
-    }
 
 
 def extract_features(
@@ -250,6 +137,53 @@ def fit_linear_probe(features: np.ndarray, labels: Sequence[int] | np.ndarray) -
         the fitted pipeline of scikit-learn, whose `predict` takes features.
     """
     return make_pipeline(StandardScaler(), LogisticRegression(max_iter=10_000)).fit(features, labels)
+
+
+@torch.no_grad()
+def start_head_from_probe(
+    model: TimeMAEForTimeSeriesClassification,
+    dataset: datasets.Dataset,
+    feature_extractor: TimeMAEFeatureExtractor,
+    batch_size: int = 256,
+    progress: bool = True,
+) -> None:
+    """
+    Gives the head the weights of a linear probe, so that fine-tuning begins where FineLast ends: linear probing, then
+    fine-tuning (Kumar et al., 2022, https://arxiv.org/abs/2202.10054). From a random head, the first steps would move
+    the encoder in random directions.
+
+    Args:
+        model: a classifier, or a regressor of one target, whose head is changed in place.
+        dataset: rows with `past_values` and `labels`: classes, or numbers for a regressor.
+        feature_extractor: of the model.
+        batch_size: series at a time.
+        progress: whether to show a progress bar.
+
+    Raises:
+        ValueError: the model is neither.
+    """
+    regresses = model.config.problem_type == "regression"
+    if model.config.problem_type == "multi_label_classification" or (regresses and model.num_labels > 1):
+        raise ValueError("expected a classifier of single labels or a regressor of one target, got several a series")
+    features = extract_features(model, dataset, feature_extractor, batch_size, progress)
+    labels = np.asarray(dataset["labels"][:])
+    if regresses:
+        scaler, probe = make_pipeline(StandardScaler(), Ridge()).fit(features, labels)
+        weight, bias = probe.coef_[None], np.atleast_1d(probe.intercept_)
+        rows = [0]
+    else:
+        scaler, probe = fit_linear_probe(features, labels)
+        weight, bias, rows = probe.coef_, probe.intercept_, probe.classes_
+        if len(rows) == 2:  # one row, for the second class against the first
+            weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
+    weight = weight / scaler.scale_
+    bias = bias - weight @ scaler.mean_
+    head = model.classifier
+    head.weight.zero_()
+    head.bias.fill_(float(bias.min()))  # also of classes that the data set does not have
+    head.weight[rows] = torch.as_tensor(weight).to(head.weight)
+    head.bias[rows] = torch.as_tensor(bias).to(head.bias)
+    model.train()
 
 
 def probe_scores(train: Represented, other: Represented) -> dict[str, float]:
