@@ -149,9 +149,8 @@ class TimeMAEEmbeddings(nn.Module):
             values `(batch_size, num_patches, patch_length, num_channels)`, zero where nothing was observed; and a bool
             tensor of the same shape that is True where a value was observed, or None if all were.
         """
-        padding = -past_values.shape[1] % self.config.patch_length
         observed = past_observed_mask
-        if padding and observed is None:
+        if observed is None and self._count_padding(past_values):
             observed = torch.ones_like(past_values)
         patches = self._pad(past_values)
         if observed is not None:
@@ -163,11 +162,16 @@ class TimeMAEEmbeddings(nn.Module):
         """Returns a bool mask `(batch_size, num_patches)`, False at patches without an observed value."""
         return self._pad(past_observed_mask).bool().flatten(2).any(-1)
 
+    def _count_padding(self, series: torch.Tensor) -> int:
+        time, patch_length = series.shape[1], self.config.patch_length
+        # Not `-time % patch_length`, which torch.compile cannot reckon with where the length is no constant.
+        return (time + patch_length - 1) // patch_length * patch_length - time
+
     def _pad(self, series: torch.Tensor) -> torch.Tensor:
         # For torch.compile where the length is no constant. Masks come here before anything is computed of them: torch
         # 2.13 compiles the padding of computed bools to faulty C++. And whole patches take a way of their own: by one
         # way its cache gives code that was compiled for whole patches to other lengths.
-        padding = -series.shape[1] % self.config.patch_length
+        padding = self._count_padding(series)
         if padding:
             series = F.pad(series, (0, 0, 0, padding))
         return series.unflatten(1, (-1, self.config.patch_length))
