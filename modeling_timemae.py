@@ -774,6 +774,7 @@ class TimeMAEForTimeSeriesClassification(TimeMAEPreTrainedModel):
             labels = labels.reshape(-1, 1)
         if labels.shape != logits.shape:
             raise ValueError(f"expected labels of shape {tuple(logits.shape)}, got {tuple(labels.shape)}")
+        check_all(torch.isfinite(labels), "finite labels", lambda: "NaN or infinity")
         if problem_type == "regression":
             return F.mse_loss(logits.float(), labels.float())
         return F.binary_cross_entropy_with_logits(logits.float(), labels.float())

@@ -9,11 +9,15 @@ Folds are stratified by class and split by subject or recording where these are 
 each with what it changes about the recipe of the paper; all get the same number of epochs. The
 choice between them is one for all data sets: the highest mean over sets and parts of the labels.
 
+With --fine_tunings, classifiers are then fine-tuned from the encoders of --variants, for a fixed number of steps, as
+few labels leave none for validation.
+
 Leaves in the output directory results.json and report.md. The same command again takes up where it stopped: no
 finished trial runs twice. More variants, folds or data sets may be added on the same directory.
 """
 
 import functools
+import itertools
 import math
 import statistics
 from collections.abc import Iterator
@@ -22,6 +26,7 @@ from typing import Any
 
 import numpy as np
 from datasets import Dataset, DatasetDict
+from sklearn.metrics import accuracy_score
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from transformers import set_seed
 
@@ -29,19 +34,23 @@ from base import Study, describe, features_and_labels, make_parser, over_seeds, 
 from configuration_timemae import TimeMAEConfig
 from data_timemae import load_time_series
 from data_timemae.splits import take_fraction
-from modeling_timemae import TimeMAEForPreTraining, TimeMAEModel
+from modeling_timemae import TimeMAEForPreTraining, TimeMAEForTimeSeriesClassification, TimeMAEModel
 from training_timemae import (
+    FineTuningArguments,
     PreTrainingArguments,
     PreTrainingTrainer,
     TimeMAEDataCollator,
+    TimeMAETrainer,
     fit_linear_probe,
     make_feature_extractor,
     markdown_table,
+    start_head_from_probe,
 )
 
 
 NUM_FOLDS = 5
 LABEL_DRAWS = 5  # of each part of the labels but all of them
+FINE_TUNING_DRAWS = 2
 
 # What the probe reads of one and the same pre-trained encoder.
 POOLINGS: dict[str, dict[str, Any]] = {
@@ -69,6 +78,16 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "ours, codewords alone": {"config": OURS | {"mrr_loss_weight": 0.0}},
     "ours, open gates": {"config": OURS | {"residual_gate_init": None}},
+    "ours, 100 epochs": {"config": OURS, "training": {"num_train_epochs": 100}},
+}
+
+# How a classifier is fine-tuned: fields of FineTuningArguments.
+FINE_TUNINGS: dict[str, dict[str, Any]] = {
+    "300 steps, 3e-4": {"max_steps": 300, "learning_rate": 3e-4},
+    "300 steps, 1e-3": {"max_steps": 300, "learning_rate": 1e-3},
+    "1000 steps, 3e-4": {"max_steps": 1000, "learning_rate": 3e-4},
+    "300 steps, 3e-4, random head": {"max_steps": 300, "learning_rate": 3e-4, "head_init": "random"},
+    "300 steps, 3e-4, smooth labels": {"max_steps": 300, "learning_rate": 3e-4, "label_smoothing_factor": 0.1},
 }
 
 
@@ -88,7 +107,8 @@ def pretrain(arguments, variant: dict[str, Any], train: Dataset, patch_length: i
     model = TimeMAEForPreTraining(TimeMAEConfig.paper(patch_length=patch_length, **size, **variant.get("config", {})))
     settings = PreTrainingArguments(**trainer_settings(output, -1, 0) | variant.get("training", {}))
     steps_per_epoch = math.ceil(len(train) / settings.per_device_train_batch_size)
-    settings.max_steps = max(arguments.min_steps, round(arguments.epochs * steps_per_epoch))
+    epochs = variant.get("training", {}).get("num_train_epochs", arguments.epochs)
+    settings.max_steps = max(arguments.min_steps, round(epochs * steps_per_epoch))
     trainer = PreTrainingTrainer(
         model=model,
         args=settings,
@@ -126,56 +146,89 @@ def probe(model_directory: Path, train: Dataset, held_out: Dataset, fractions: l
     return scores
 
 
-def draws_of_labels(train: Dataset, fraction: float) -> list[np.ndarray]:
-    """Returns the rows that keep their labels, for each draw of them."""
+def draws_of_labels(train: Dataset, fraction: float, num_draws: int = LABEL_DRAWS) -> list[np.ndarray]:
+    """Returns the rows that keep their labels, for each draw of them; there is one of all labels."""
     rows = train.select_columns("labels").add_column("row", np.arange(len(train)))
     return [
-        np.array(take_fraction(rows, fraction, seed)["row"][:]) for seed in range(LABEL_DRAWS if fraction < 1 else 1)
+        np.array(take_fraction(rows, fraction, seed)["row"][:]) for seed in range(num_draws if fraction < 1 else 1)
     ]
+
+
+def fine_tune(arguments, dataset: str, fold: int, name: str, output: Path) -> dict[str, list[float]]:
+    """Returns the accuracies of FineAll from the model in `output`, by part of the labels, one for each draw."""
+    train, held_out = load_fold(dataset, fold)
+    extractor = make_feature_extractor(DatasetDict(train=train))
+
+    def accuracy(rows: np.ndarray) -> float:
+        labelled = train.select(rows)
+        set_seed(0)
+        model = TimeMAEForTimeSeriesClassification.from_pretrained(
+            output, num_labels=train.features["labels"].num_classes, **POOLINGS[arguments.fine_tuning_pooling]
+        )
+        described = FINE_TUNINGS[name]
+        if described.get("head_init") != "random":
+            start_head_from_probe(model, labelled, extractor, progress=False)
+        trainer = TimeMAETrainer(
+            model=model,
+            args=FineTuningArguments(
+                **trainer_settings(output / "fine-tuning", -1, 0, load_best_model_at_end=False) | described,
+                per_device_train_batch_size=64,
+            ),
+            train_dataset=labelled,
+            data_collator=TimeMAEDataCollator(extractor),
+        )
+        trainer.train()
+        prediction = trainer.predict(held_out)
+        return accuracy_score(prediction.label_ids, prediction.predictions.argmax(-1))
+
+    return {
+        f"{fraction:g}": [accuracy(rows) for rows in draws_of_labels(train, fraction, FINE_TUNING_DRAWS)]
+        for fraction in arguments.fractions
+    }
+
+
+def load_fold(dataset: str, fold: int) -> tuple[Dataset, Dataset]:
+    """Returns what is learned from and what is scored on; both are from the train split."""
+    train = load_time_series(dataset, validation_size=0)["train"]
+    rows, held_out = list(folds(train))[fold]
+    return train.select(rows), train.select(held_out)
 
 
 def trial(arguments, dataset: str, patch_length: int, variant: str, fold: int, output: Path) -> dict[str, Any]:
     """Returns what a variant reaches on one fold of a data set."""
-    train = load_time_series(dataset, validation_size=0)["train"]
-    rows, held_out = list(folds(train))[fold]
-    parts = train.select(rows), train.select(held_out)
+    parts = load_fold(dataset, fold)
     described = VARIANTS[variant]
     course = pretrain(arguments, described, parts[0], patch_length, output)
     return {**described, **course, "accuracy": probe(output, *parts, arguments.fractions)}
 
 
-def summarise_trials(trials: dict[str, dict[str, list[dict[str, Any]]]], fractions: list[float]) -> dict[str, Any]:
+def summarise_scores(scores: dict[str, list[dict[str, list[float]]]]) -> dict[str, Any]:
     """
-    Returns for each variant the accuracy by pooling, part of the labels and data set, over folds (each the mean of its
-    draws of labels), and its mean over sets.
+    Returns for each part of the labels the accuracy on each data set over folds (of each the mean over draws of
+    labels), and the `mean` over sets.
+
+    Args:
+        scores: for each data set, of each fold the accuracies by part of the labels.
     """
     summary: dict[str, Any] = {}
-    for variant, by_set in trials.items():
-        summary[variant] = {}
-        for pooling in POOLINGS:
-            scores: dict[str, Any] = {}
-            for fraction in (f"{fraction:g}" for fraction in fractions):
-                sets = {
-                    name: over_seeds([statistics.fmean(part["accuracy"][pooling][fraction]) for part in parts])
-                    for name, parts in by_set.items()
-                }
-                scores[fraction] = {**sets, "mean": statistics.fmean(value["mean"] for value in sets.values())}
-            summary[variant][pooling] = scores
+    for part in next(iter(scores.values()))[0]:
+        sets = {
+            name: over_seeds([statistics.fmean(fold[part]) for fold in by_fold]) for name, by_fold in scores.items()
+        }
+        summary[part] = {**sets, "mean": statistics.fmean(value["mean"] for value in sets.values())}
     return summary
 
 
-def as_table(summary: dict[str, Any], fractions: list[float]) -> str:
-    """Returns the means over sets in Markdown, a row for each variant and pooling."""
-    parts = [f"{fraction:g}" for fraction in fractions]
-    rows = []
-    for variant, by_pooling in summary.items():
-        for pooling, scores in by_pooling.items():
-            means = [scores[part]["mean"] for part in parts]
-            rows.append(
-                [f"{variant}, {pooling}", *(f"{100 * mean:.1f}" for mean in [*means, statistics.fmean(means)])]
-            )
+def as_table(summary: dict[str, dict[str, Any]], title: str) -> str:
+    """Returns the means over sets of [`summarise_scores`] in Markdown, one row for each name, the best first."""
+    parts = list(next(iter(summary.values())))
+    means = {name: [scores[part]["mean"] for part in parts] for name, scores in summary.items()}
+    ordered = sorted(means, key=lambda name: -statistics.fmean(means[name]))
+    rows = [
+        [name, *(f"{100 * mean:.1f}" for mean in [*means[name], statistics.fmean(means[name])])] for name in ordered
+    ]
     labels = [f"{100 * float(part):g}% of labels" for part in parts]
-    return markdown_table(["FineLast, mean accuracy over sets, in %", *labels, "mean"], rows)
+    return markdown_table([f"{title}, mean accuracy over sets, in %", *labels, "mean"], rows)
 
 
 def main() -> None:
@@ -187,29 +240,49 @@ def main() -> None:
     parser.add_argument("--fractions", type=float, nargs="+", default=[0.01, 0.05, 0.1, 1.0], help="of the labels")
     parser.add_argument("--epochs", type=float, default=30, help="of pre-training")
     parser.add_argument("--min_steps", type=int, default=1000, help="of pre-training, where epochs make fewer")
+    parser.add_argument("--fine_tunings", nargs="*", choices=FINE_TUNINGS, default=[], metavar="FINE_TUNING")
+    parser.add_argument("--fine_tuning_pooling", choices=POOLINGS, default="mean_max_std")
     arguments = parser.parse_args()
     if len(arguments.datasets) != len(arguments.patch_lengths):
         parser.error(f"expected {len(arguments.datasets)} --patch_lengths, got {len(arguments.patch_lengths)}")
 
-    names = [Path(dataset).stem for dataset in arguments.datasets]
-    total = len(names) * len(arguments.variants) * len(arguments.folds)
-    free = ["datasets", "patch_lengths", "variants", "folds"]
-    study = Study("recipe", arguments, free=free, parts={"trial.json": total})
+    sets = list(zip(arguments.datasets, arguments.patch_lengths, strict=True))
+    total = len(sets) * len(arguments.variants) * len(arguments.folds)
+    study = Study(
+        "recipe",
+        arguments,
+        free=["datasets", "patch_lengths", "variants", "folds", "fine_tunings"],
+        parts={"trial.json": total, "fine_tuning.json": total * len(arguments.fine_tunings)},
+    )
     trials: dict[str, dict[str, list[dict[str, Any]]]] = {variant: {} for variant in arguments.variants}
-    for fold in arguments.folds:  # first a fold of everything, so that a study that is stopped can be read
-        for variant in arguments.variants:
-            for name, dataset, patch_length in zip(names, arguments.datasets, arguments.patch_lengths, strict=True):
-                output = (
-                    study.output_dir
-                    / f"{name}-{patch_length}"
-                    / variant.replace(", ", "-").replace(" ", "-")
-                    / f"fold-{fold}"
-                )
-                work = functools.partial(trial, arguments, dataset, patch_length, variant, fold, output)
-                trials[variant].setdefault(name, []).append(study.once(output / "trial.json", work))
-    summary = summarise_trials(trials, arguments.fractions)
-    table = as_table(summary, arguments.fractions)
-    study.finish({"summary": summary, "trials": trials}, "Recipes of pre-training", table)
+    fine_tuned: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    # First a fold of everything, so that a study that is stopped can be read.
+    for fold, variant in itertools.product(arguments.folds, arguments.variants):
+        for dataset, patch_length in sets:
+            name = f"{Path(dataset).stem}-{patch_length}"
+            output = study.output_dir / name / as_path(variant) / f"fold-{fold}"
+            work = functools.partial(trial, arguments, dataset, patch_length, variant, fold, output)
+            trials[variant].setdefault(name, []).append(study.once(output / "trial.json", work))
+            for how in arguments.fine_tunings:
+                work = functools.partial(fine_tune, arguments, dataset, fold, how, output)
+                scores = study.once(output / as_path(how) / "fine_tuning.json", work)
+                fine_tuned.setdefault(f"{variant}; {how}", {}).setdefault(name, []).append(scores)
+    fine_last = {
+        f"{variant}; {pooling}": summarise_scores(
+            {name: [part["accuracy"][pooling] for part in parts] for name, parts in by_set.items()}
+        )
+        for variant, by_set in trials.items()
+        for pooling in POOLINGS
+    }
+    fine_all = {name: summarise_scores(scores) for name, scores in fine_tuned.items()}
+    tables = [as_table(fine_last, "FineLast"), *([as_table(fine_all, "FineAll")] if fine_all else [])]
+    metrics = {"fine_last": fine_last, "fine_all": fine_all, "trials": trials, "fine_tuned": fine_tuned}
+    study.finish(metrics, "Recipes of pre-training", "\n\n".join(tables))
+
+
+def as_path(name: str) -> str:
+    """Returns the name of a variant as that of a directory."""
+    return name.replace(", ", "-").replace(" ", "-")
 
 
 if __name__ == "__main__":

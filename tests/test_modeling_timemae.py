@@ -498,6 +498,15 @@ def test_refuses_bad_labels(tiny_config, labels, message):
         model(torch.randn(2, 40, 3), labels=labels)
 
 
+@pytest.mark.parametrize("num_labels", [1, 5])
+def test_refuses_targets_that_are_not_finite(tiny_config, num_labels):
+    tiny_config.num_labels = num_labels
+    labels = torch.zeros(2, num_labels)
+    labels[1, -1] = torch.nan
+    with pytest.raises(ValueError, match="expected finite labels, got NaN or infinity"):
+        TimeMAEForTimeSeriesClassification(tiny_config)(torch.randn(2, 40, 3), labels=labels)
+
+
 @pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize("convert", [torch.Tensor.tolist, torch.Tensor.numpy])
 @pytest.mark.parametrize(

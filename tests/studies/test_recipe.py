@@ -1,3 +1,5 @@
+import argparse
+
 import numpy as np
 import pytest
 from conftest import flags, read_results
@@ -7,7 +9,7 @@ import recipe
 
 
 @pytest.mark.slow
-def test_recipes_are_compared_on_validation_and_resumed(run_study, tmp_path, capsys):
+def test_recipes_are_compared_on_validation_and_resumed(run_study, tmp_path, capsys, monkeypatch):
     command = [
         *("recipe.py", "--datasets", "JapaneseVowels", "--patch_lengths", 3, "--fractions", 0.05, 1.0),
         *flags(output_dir="recipe", epochs=1, min_steps=4),
@@ -19,13 +21,24 @@ def test_recipes_are_compared_on_validation_and_resumed(run_study, tmp_path, cap
     assert "ours/fold-1/trial.json" in printed and "paper/fold-0/trial.json" not in printed
     metrics = read_results(tmp_path / "recipe")["metrics"]
     for variant, by_set in metrics["trials"].items():
-        for trial in by_set["JapaneseVowels"]:
+        for trial in by_set["JapaneseVowels-3"]:
             assert trial["steps"] > 0 and trial["seconds"] > 0
             assert [len(scores) for scores in trial["accuracy"]["mean"].values()] == [5, 1]
-        accuracies = metrics["summary"][variant]["mean"]["0.05"]
-        folds = [np.mean(trial["accuracy"]["mean"]["0.05"]) for trial in by_set["JapaneseVowels"]]
+        accuracies = metrics["fine_last"][f"{variant}; mean"]["0.05"]
+        folds = [np.mean(trial["accuracy"]["mean"]["0.05"]) for trial in by_set["JapaneseVowels-3"]]
         assert accuracies["mean"] == pytest.approx(np.mean(folds)) and len(set(folds)) > 1
-    assert "| ours, three layers |" in (tmp_path / "recipe" / "report.md").read_text()
+    assert "| ours; three layers |" in (tmp_path / "recipe" / "report.md").read_text()
+
+    for name in ("300 steps, 3e-4", "300 steps, 3e-4, random head"):
+        monkeypatch.setitem(recipe.FINE_TUNINGS[name], "max_steps", 2)
+    arguments = argparse.Namespace(fractions=[0.05, 1.0], fine_tuning_pooling="mean")
+    model = tmp_path / "recipe" / "JapaneseVowels-3" / "ours" / "fold-1"
+    probe, random = (
+        recipe.fine_tune(arguments, "JapaneseVowels", 1, name, model)
+        for name in ("300 steps, 3e-4", "300 steps, 3e-4, random head")
+    )
+    assert [len(scores) for scores in probe.values()] == [2, 1]
+    assert np.mean(probe["0.05"]) > np.mean(random["0.05"])
 
 
 def test_folds_share_no_group_and_keep_classes():
