@@ -18,8 +18,6 @@ where it stopped: no finished part runs twice.
 import argparse
 import itertools
 import json
-import statistics
-import time
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +26,7 @@ import numpy as np
 from datasets import DatasetDict
 from matplotlib.figure import Figure
 from sklearn.metrics import accuracy_score
-from transformers import TrainerCallback, set_seed
+from transformers import set_seed
 
 from base import (
     Study,
@@ -44,6 +42,7 @@ from data_timemae import load_time_series
 from feature_extraction_timemae import TimeMAEFeatureExtractor
 from modeling_timemae import TimeMAEForPreTraining, TimeMAEForTimeSeriesClassification
 from text_encoder_timemae import load_text_encoder_config
+from training import steps_in
 from training_timemae import (
     FineTuningArguments,
     PreTrainingArguments,
@@ -173,18 +172,17 @@ class Comparison:
         return self.study.once(output / "pretraining.json", work)
 
     def steps_in_time(self, encoder: Encoder, dataset: DatasetDict, extractor, output: Path) -> int:
-        """How many steps --max_minutes allow, by the median of 20 steps after 5 to warm up."""
-        trainer = PreTrainingTrainer(
-            model=encoder.make(self.like, **self.config),
-            args=PreTrainingArguments(**self.trainer_settings(output, 26, 0, 0.0)),
-            train_dataset=dataset["train"],
-            data_collator=TimeMAEDataCollator(extractor),
-        )
-        times: list[float] = []
-        trainer.add_callback(StepTimes(times))
-        trainer.train()
-        duration = statistics.median(later - earlier for earlier, later in itertools.pairwise(times[5:]))
-        return max(1, round(60 * self.arguments.max_minutes / duration))
+        """How many steps --max_minutes allow."""
+
+        def make_trainer(steps: int) -> PreTrainingTrainer:
+            return PreTrainingTrainer(
+                model=encoder.make(self.like, **self.config),
+                args=PreTrainingArguments(**self.trainer_settings(output, steps, 0, 0.0)),
+                train_dataset=dataset["train"],
+                data_collator=TimeMAEDataCollator(extractor),
+            )
+
+        return steps_in(60 * self.arguments.max_minutes, make_trainer)
 
     def choose(self, encoder: Encoder) -> float:
         """The learning rate that serves the encoder best on validation, with the first seed."""
@@ -279,14 +277,6 @@ class Comparison:
                 "histories": [run["history"] for run in runs[encoder.name]],
             }
         return results
-
-
-class StepTimes(TrainerCallback):
-    def __init__(self, times: list[float]):
-        self.times = times
-
-    def on_step_begin(self, *args, **kwargs):
-        self.times.append(time.perf_counter())
 
 
 def paired_tests(results: dict[str, Any], fractions: list[str]) -> list[dict[str, Any]]:

@@ -18,7 +18,6 @@ finished trial runs twice. More variants, folds or data sets may be added on the
 
 import functools
 import itertools
-import math
 import statistics
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,22 +29,13 @@ from sklearn.metrics import accuracy_score
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from transformers import set_seed
 
-from base import Study, describe, features_and_labels, make_parser, over_seeds, trainer_settings
+import training
+from base import Study, describe, features_and_labels, make_parser, over_seeds
 from configuration_timemae import TimeMAEConfig
 from data_timemae import load_time_series
 from data_timemae.splits import take_fraction
-from modeling_timemae import TimeMAEForPreTraining, TimeMAEForTimeSeriesClassification, TimeMAEModel
-from training_timemae import (
-    FineTuningArguments,
-    PreTrainingArguments,
-    PreTrainingTrainer,
-    TimeMAEDataCollator,
-    TimeMAETrainer,
-    fit_linear_probe,
-    make_feature_extractor,
-    markdown_table,
-    start_head_from_probe,
-)
+from modeling_timemae import TimeMAEForTimeSeriesClassification, TimeMAEModel
+from training_timemae import fit_linear_probe, make_feature_extractor, markdown_table
 
 
 NUM_FOLDS = 5
@@ -63,7 +53,8 @@ RANDOM = {"tokenizer_type": "random_projection"}
 POSITIONS = {"position_initializer_range": 0.1}
 OURS = RANDOM | POSITIONS | {"patch_statistics": True}
 
-# Each changes the recipe of the paper: fields of TimeMAEConfig ("config") and of PreTrainingArguments ("training").
+# Each changes the recipe of the paper: fields of TimeMAEConfig ("config"), and the number of epochs or fields of
+# PreTrainingArguments ("training").
 VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     "paper": {},
     "random codewords": {"config": RANDOM},
@@ -78,10 +69,10 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "ours, codewords alone": {"config": OURS | {"mrr_loss_weight": 0.0}},
     "ours, open gates": {"config": OURS | {"residual_gate_init": None}},
-    "ours, 100 epochs": {"config": OURS, "training": {"num_train_epochs": 100}},
+    "ours, 100 epochs": {"config": OURS, "training": {"epochs": 100}},
 }
 
-# How a classifier is fine-tuned: fields of FineTuningArguments.
+# How a classifier is fine-tuned: the head, and fields of FineTuningArguments.
 FINE_TUNINGS: dict[str, dict[str, Any]] = {
     "300 steps, 3e-4": {"max_steps": 300, "learning_rate": 3e-4},
     "300 steps, 1e-3": {"max_steps": 300, "learning_rate": 1e-3},
@@ -97,35 +88,6 @@ def folds(train: Dataset) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     groups = np.array(train["group"][:]) if "group" in train.column_names else None
     splitter = StratifiedKFold if groups is None else StratifiedGroupKFold
     return splitter(NUM_FOLDS, shuffle=True, random_state=0).split(np.zeros(len(labels)), labels, groups)
-
-
-def pretrain(arguments, variant: dict[str, Any], train: Dataset, patch_length: int, output: Path) -> dict[str, Any]:
-    """Pre-trains on `train` without its labels, saves the model in `output`, and returns the course of the losses."""
-    extractor = make_feature_extractor(DatasetDict(train=train))
-    size = describe(DatasetDict(train=train))
-    set_seed(0)
-    model = TimeMAEForPreTraining(TimeMAEConfig.paper(patch_length=patch_length, **size, **variant.get("config", {})))
-    settings = PreTrainingArguments(**trainer_settings(output, -1, 0) | variant.get("training", {}))
-    steps_per_epoch = math.ceil(len(train) / settings.per_device_train_batch_size)
-    epochs = variant.get("training", {}).get("num_train_epochs", arguments.epochs)
-    settings.max_steps = max(arguments.min_steps, round(epochs * steps_per_epoch))
-    trainer = PreTrainingTrainer(
-        model=model,
-        args=settings,
-        train_dataset=train,
-        data_collator=TimeMAEDataCollator(extractor),
-        processing_class=extractor,
-    )
-    metrics = trainer.train().metrics
-    trainer.save_model()
-    kept = ("mcc_loss", "mrr_loss", "codebook_perplexity")
-    return {
-        "steps": trainer.state.global_step,
-        "seconds": metrics["train_runtime"],
-        "last": {
-            name: next(entry[name] for entry in reversed(trainer.state.log_history) if name in entry) for name in kept
-        },
-    }
 
 
 def probe(model_directory: Path, train: Dataset, held_out: Dataset, fractions: list[float]) -> dict[str, Any]:
@@ -160,24 +122,12 @@ def fine_tune(arguments, dataset: str, fold: int, name: str, output: Path) -> di
     extractor = make_feature_extractor(DatasetDict(train=train))
 
     def accuracy(rows: np.ndarray) -> float:
-        labelled = train.select(rows)
         set_seed(0)
         model = TimeMAEForTimeSeriesClassification.from_pretrained(
             output, num_labels=train.features["labels"].num_classes, **POOLINGS[arguments.fine_tuning_pooling]
         )
-        described = FINE_TUNINGS[name]
-        if described.get("head_init") != "random":
-            start_head_from_probe(model, labelled, extractor, progress=False)
-        trainer = TimeMAETrainer(
-            model=model,
-            args=FineTuningArguments(
-                **trainer_settings(output / "fine-tuning", -1, 0, load_best_model_at_end=False) | described,
-                per_device_train_batch_size=64,
-            ),
-            train_dataset=labelled,
-            data_collator=TimeMAEDataCollator(extractor),
-        )
-        trainer.train()
+        directory = output / "fine-tuning"
+        trainer = training.fine_tune(model, train.select(rows), extractor, directory, seed=0, **FINE_TUNINGS[name])
         prediction = trainer.predict(held_out)
         return accuracy_score(prediction.label_ids, prediction.predictions.argmax(-1))
 
@@ -196,10 +146,13 @@ def load_fold(dataset: str, fold: int) -> tuple[Dataset, Dataset]:
 
 def trial(arguments, dataset: str, patch_length: int, variant: str, fold: int, output: Path) -> dict[str, Any]:
     """Returns what a variant reaches on one fold of a data set."""
-    parts = load_fold(dataset, fold)
+    train, held_out = load_fold(dataset, fold)
     described = VARIANTS[variant]
-    course = pretrain(arguments, described, parts[0], patch_length, output)
-    return {**described, **course, "accuracy": probe(output, *parts, arguments.fractions)}
+    size = describe(DatasetDict(train=train))
+    config = TimeMAEConfig.paper(patch_length=patch_length, **size, **described.get("config", {}))
+    length = {"epochs": arguments.epochs, "min_steps": arguments.min_steps, **described.get("training", {})}
+    course = training.pretrain(config, train, output, seed=0, **length)
+    return {**described, **course, "accuracy": probe(output, train, held_out, arguments.fractions)}
 
 
 def summarise_scores(scores: dict[str, list[dict[str, list[float]]]]) -> dict[str, Any]:

@@ -239,8 +239,7 @@ def publish(
     trainer: TimeMAETrainer, data_arguments: DataArguments, metrics: dict[str, Any], finetuned_from: str | None
 ) -> None:
     """
-    Ends a run: writes its model card, uploads the output directory if `push_to_hub` is set, and lets go of the other
-    processes, which could fail at exit otherwise.
+    Ends a run: writes its model card and, if `push_to_hub` is set, uploads the output directory.
 
     Args:
         trainer: after training.
@@ -259,4 +258,3 @@ def publish(
         trainer.push_to_hub(**facts)
     else:
         trainer.create_model_card(**facts)
-    trainer.accelerator.end_training()

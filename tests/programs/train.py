@@ -106,4 +106,3 @@ torch.save(trainer.model.state_dict(), arguments.output_dir / f"rank-{trainer.ar
 if trainer.is_world_process_zero():
     history = [entry for entry in trainer.state.log_history if "loss" in entry]
     (arguments.output_dir / "history.json").write_text(json.dumps(history))
-trainer.accelerator.end_training()  # processes that leave each other without a word abort now and then

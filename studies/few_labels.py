@@ -1,0 +1,319 @@
+#!/usr/bin/env python
+"""
+What does pre-training bring where labels are few? Test accuracy with parts of the labels of train, of TimeMAE with the
+default recipe and with that of the paper, pre-trained and from scratch, and of what a user would pick instead:
+MiniRocket and MultiRocket-Hydra (aeon) and PatchTST (transformers).
+
+    python studies/few_labels.py --datasets uci_har JapaneseVowels --patch_lengths 8 3 --output_dir outputs/few_labels
+
+A seed draws weights, order and labels; of one seed all methods get the same labels, at least one a class, and the
+labels of a smaller part are among those of a larger one. Pre-training sees all series of train without labels. Nothing
+is chosen on validation, so train is whole: fine-tuning takes a fixed number of steps. PatchTST, which attends in each
+channel, is pre-trained and fine-tuned for as many seconds as TimeMAE's default recipe took. Test is read once, after
+all pre-training.
+
+Leaves in the output directory results.json, report.md and few_labels.png. The same command again takes up where it
+stopped; more data sets, seeds or methods may be added on the same directory.
+"""
+
+import argparse
+import functools
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from aeon.classification.convolution_based import MiniRocketClassifier, MultiRocketHydraClassifier
+from datasets import Dataset, DatasetDict
+from sklearn.metrics import accuracy_score
+from transformers import PatchTSTForClassification, PatchTSTModel, set_seed
+
+import patchtst
+import training
+from base import Study, compare_planned, describe, draw_against_labels, features_and_labels, make_parser, over_seeds
+from configuration_timemae import TimeMAEConfig
+from data_timemae import load_time_series
+from data_timemae.splits import take_fraction
+from feature_extraction_timemae import TimeMAEFeatureExtractor
+from modeling_timemae import TimeMAEForPreTraining, TimeMAEForTimeSeriesClassification
+from training_timemae import fit_linear_probe, make_feature_extractor, markdown_table, mean_and_deviation
+
+
+RECIPES: dict[str, Callable[..., TimeMAEConfig]] = {"default": TimeMAEConfig, "paper": TimeMAEConfig.paper}
+ROCKETS = {"MiniRocket": MiniRocketClassifier, "MultiRocket-Hydra": MultiRocketHydraClassifier}
+
+Scores = dict[str, float]  # test accuracy by part of the labels
+
+
+class Comparison:
+    """
+    The methods on one data set with one seed.
+
+    Args:
+        arguments: the command line.
+        study: keeps the parts.
+        dataset: what `load_time_series` takes.
+        patch_length: of TimeMAE and PatchTST.
+        seed: of weights, order and labels.
+    """
+
+    def __init__(self, arguments: argparse.Namespace, study: Study, dataset: str, patch_length: int, seed: int):
+        self.arguments, self.study, self.seed = arguments, study, seed
+        self.name = f"{Path(dataset).stem}-{patch_length}"
+        self.dataset, self.patch_length = dataset, patch_length
+        self.directory = study.output_dir / self.name / f"seed-{seed}"
+
+    @functools.cached_property
+    def data(self) -> DatasetDict:
+        """Train, whole, and test."""
+        return load_time_series(self.dataset, validation_size=0)
+
+    @functools.cached_property
+    def extractor(self) -> TimeMAEFeatureExtractor:
+        return make_feature_extractor(self.data)
+
+    @property
+    def size(self) -> dict[str, int]:
+        return {**describe(self.data), "patch_length": self.patch_length}
+
+    @property
+    def num_labels(self) -> int:
+        return self.data["train"].features["labels"].num_classes
+
+    def labelled(self) -> dict[str, Dataset]:
+        """The parts of train with labels, by their share."""
+        train = self.data["train"]
+        return {
+            f"{fraction:g}": take_fraction(train, fraction, self.seed) if fraction < 1 else train
+            for fraction in self.arguments.fractions
+        }
+
+    # --- TimeMAE ---
+
+    def pretrain(self, recipe: str) -> dict[str, Any]:
+        """Pre-trains with a recipe; returns the course of it."""
+        output = self.directory / recipe
+
+        def work() -> dict[str, Any]:
+            train, length = (
+                self.data["train"],
+                {"epochs": self.arguments.epochs, "min_steps": self.arguments.min_steps},
+            )
+            return training.pretrain(RECIPES[recipe](**self.size), train, output, self.seed, **length)
+
+        return self.study.once(output / "pretraining.json", work)
+
+    def fine_last(self, recipe: str, pretrained: bool) -> Scores:
+        """FineLast of the pre-trained encoder, or of an untrained one."""
+
+        def work() -> Scores:
+            set_seed(self.seed)
+            model = (
+                TimeMAEForPreTraining.from_pretrained(self.directory / recipe)
+                if pretrained
+                else TimeMAEForPreTraining(RECIPES[recipe](**self.size))
+            )
+            return self.probe(lambda dataset: features_and_labels(model, dataset, self.extractor)[0])
+
+        kind = "fine_last.json" if pretrained else "untrained.json"
+        return self.study.once(self.directory / recipe / kind, work)
+
+    def fine_all(self, recipe: str, pretrained: bool) -> Scores:
+        """FineAll of the pre-trained encoder, or of a new one."""
+        kind = "fine_all" if pretrained else "from_scratch"
+        output = self.directory / recipe / kind
+
+        def work() -> Scores:
+            scores = {}
+            for part, labelled in self.labelled().items():
+                set_seed(self.seed)
+                model = (
+                    TimeMAEForTimeSeriesClassification.from_pretrained(
+                        self.directory / recipe, num_labels=self.num_labels
+                    )
+                    if pretrained
+                    else TimeMAEForTimeSeriesClassification(RECIPES[recipe](num_labels=self.num_labels, **self.size))
+                )
+                settings = self.fine_tuning(pretrained)
+                trainer = training.fine_tune(model, labelled, self.extractor, output, self.seed, **settings)
+                prediction = trainer.predict(self.data["test"])
+                scores[part] = accuracy_score(prediction.label_ids, prediction.predictions.argmax(-1))
+            return scores
+
+        return self.study.once(self.directory / recipe / f"{kind}.json", work)
+
+    def fine_tuning(self, pretrained: bool) -> dict[str, Any]:
+        """Head and arguments of fine-tuning; a new encoder has a higher rate and a random head."""
+        rate = self.arguments.learning_rate if pretrained else self.arguments.learning_rate_from_scratch
+        head = "probe" if pretrained else "random"
+        return {"max_steps": self.arguments.fine_tuning_steps, "learning_rate": rate, "head_init": head}
+
+    # --- Others ---
+
+    def rocket(self, name: str) -> Scores:
+        """One of aeon's classifiers, on series normalised by channel and filled up with zeros."""
+
+        def work() -> Scores:
+            test = self.as_array(self.data["test"])
+            scores = {}
+            for part, labelled in self.labelled().items():
+                classifier = ROCKETS[name](random_state=self.seed)
+                classifier.fit(self.as_array(labelled), np.array(labelled["labels"][:]))
+                scores[part] = accuracy_score(self.data["test"]["labels"][:], classifier.predict(test))
+            return scores
+
+        return self.study.once(self.directory / name / "rocket.json", work)
+
+    def as_array(self, dataset: Dataset) -> np.ndarray:
+        """Series as aeon takes them, `(num_series, num_channels, time)`."""
+        collator = patchtst.FixedLengthCollator(self.extractor, self.size["sequence_length"], labelled=False)
+        rows = dataset.select_columns("past_values").with_format(None)
+        return np.stack([collator([row])["past_values"][0].numpy().T for row in rows])
+
+    def pretrain_patchtst(self, seconds: float) -> dict[str, Any]:
+        """Pre-trains PatchTST for so many seconds."""
+        output = self.directory / "PatchTST"
+        config = patchtst.make_config(**self.size, num_labels=self.num_labels)
+        work = functools.partial(
+            patchtst.pretrain, config, self.data["train"], self.extractor, output, self.seed, seconds
+        )
+        return self.study.once(output / "patchtst.json", work)
+
+    def patchtst_fine_last(self) -> Scores:
+        """FineLast of PatchTST."""
+
+        def work() -> Scores:
+            model = PatchTSTModel.from_pretrained(self.directory / "PatchTST", do_mask_input=False)
+            return self.probe(lambda dataset: patchtst.extract_features(model, dataset, self.extractor))
+
+        return self.study.once(self.directory / "PatchTST" / "patchtst_fine_last.json", work)
+
+    def patchtst_fine_all(self) -> Scores:
+        """FineAll of PatchTST."""
+        output = self.directory / "PatchTST" / "fine_all"
+
+        def work() -> Scores:
+            scores = {}
+            for part, labelled in self.labelled().items():
+                set_seed(self.seed)
+                model = PatchTSTForClassification.from_pretrained(
+                    self.directory / "PatchTST",
+                    ignore_mismatched_sizes=True,  # the head is new
+                )
+                settings = {"per_device_train_batch_size": 64, "learning_rate": self.arguments.learning_rate}
+                steps = self.arguments.fine_tuning_steps
+                trainer = patchtst.make_trainer(model, labelled, self.extractor, output, self.seed, steps, **settings)
+                trainer.train()
+                prediction = trainer.predict(self.data["test"])
+                scores[part] = accuracy_score(prediction.label_ids, prediction.predictions.argmax(-1))
+            return scores
+
+        return self.study.once(self.directory / "PatchTST" / "patchtst_fine_all.json", work)
+
+    def probe(self, features_of: Callable[[Dataset], np.ndarray]) -> Scores:
+        """Test accuracy of a linear probe on features, for each part of the labels."""
+        test, truth = features_of(self.data["test"]), self.data["test"]["labels"][:]
+        return {
+            part: fit_linear_probe(features_of(labelled), labelled["labels"][:]).score(test, truth)
+            for part, labelled in self.labelled().items()
+        }
+
+    # --- All ---
+
+    def before_test(self) -> None:
+        """All pre-training."""
+        seconds = {recipe: self.pretrain(recipe)["seconds"] for recipe in RECIPES}
+        if self.arguments.patchtst:
+            self.pretrain_patchtst(seconds["default"])
+
+    def on_test(self) -> dict[str, Scores]:
+        """Test accuracy by method and part of the labels."""
+        scores = {}
+        for recipe, title in {"default": "TimeMAE", "paper": "TimeMAE of the paper"}.items():
+            scores[f"{title}, FineLast"] = self.fine_last(recipe, True)
+            scores[f"{title}, FineAll"] = self.fine_all(recipe, True)
+        scores["TimeMAE untrained, FineLast"] = self.fine_last("default", False)
+        scores["TimeMAE from scratch, FineAll"] = self.fine_all("default", False)
+        if self.arguments.patchtst:
+            scores["PatchTST, FineLast"] = self.patchtst_fine_last()
+            scores["PatchTST, FineAll"] = self.patchtst_fine_all()
+        return scores | {name: self.rocket(name) for name in self.arguments.rockets}
+
+
+def as_table(summary: dict[str, dict[str, dict[str, Any]]], dataset: str) -> str:
+    """Returns test accuracies on one data set in Markdown, a row for each method."""
+    parts = list(next(iter(summary.values())))
+    rows = [
+        [method, *(mean_and_deviation([100 * value for value in scores[part]["values"]], 1) for part in parts)]
+        for method, scores in summary.items()
+    ]
+    return markdown_table([dataset, *(f"{100 * float(part):g}% of labels" for part in parts)], rows)
+
+
+def main() -> None:
+    parser = make_parser(__doc__, dataset=False, seeds=range(5))
+    parser.add_argument("--datasets", nargs="+", required=True, help="each what `load_time_series` takes")
+    parser.add_argument("--patch_lengths", type=int, nargs="+", required=True, help="one for each data set")
+    parser.add_argument("--fractions", type=float, nargs="+", default=[0.01, 0.05, 0.1, 1.0], help="of the labels")
+    parser.add_argument("--epochs", type=float, default=100, help="of pre-training")
+    parser.add_argument("--min_steps", type=int, default=1000, help="of pre-training, where epochs make fewer")
+    parser.add_argument("--fine_tuning_steps", type=int, default=300)
+    parser.add_argument("--learning_rate", type=float, default=3e-4, help="of fine-tuning")
+    parser.add_argument("--learning_rate_from_scratch", type=float, default=1e-3)
+    parser.add_argument("--rockets", nargs="*", choices=ROCKETS, default=list(ROCKETS))
+    parser.add_argument("--patchtst", action=argparse.BooleanOptionalAction, default=True)
+    arguments = parser.parse_args()
+    if len(arguments.datasets) != len(arguments.patch_lengths):
+        parser.error(f"expected {len(arguments.datasets)} --patch_lengths, got {len(arguments.patch_lengths)}")
+
+    runs = len(arguments.datasets) * len(arguments.seeds)
+    kinds = {"pretraining.json": 2, "fine_last.json": 2, "fine_all.json": 2, "untrained.json": 1}
+    kinds |= {"from_scratch.json": 1, "rocket.json": len(arguments.rockets)}
+    if arguments.patchtst:
+        kinds |= {"patchtst.json": 1, "patchtst_fine_last.json": 1, "patchtst_fine_all.json": 1}
+    free = ["datasets", "patch_lengths", "seeds", "rockets", "patchtst"]
+    study = Study("few labels", arguments, free=free, parts={kind: runs * count for kind, count in kinds.items()})
+    sets = list(zip(arguments.datasets, arguments.patch_lengths, strict=True))
+    comparisons = [
+        Comparison(arguments, study, dataset, length, seed)
+        for seed, (dataset, length) in itertools.product(arguments.seeds, sets)
+    ]
+    for comparison in comparisons:
+        comparison.before_test()
+    results: dict[str, dict[str, dict[str, list[float]]]] = {}
+    for comparison in comparisons:
+        for method, scores in comparison.on_test().items():
+            for part, score in scores.items():
+                by_part = results.setdefault(comparison.name, {}).setdefault(method, {})
+                by_part.setdefault(part, []).append(score)
+
+    summary = {
+        name: {
+            method: {part: over_seeds(values) for part, values in scores.items()} for method, scores in methods.items()
+        }
+        for name, methods in results.items()
+    }
+    planned = [("TimeMAE, FineAll", other) for other in arguments.rockets]
+    planned += [
+        ("TimeMAE, FineAll", "TimeMAE of the paper, FineAll"),
+        ("TimeMAE, FineLast", "TimeMAE untrained, FineLast"),
+    ]
+    tests = {
+        name: {
+            part: compare_planned({method: scores[part] for method, scores in methods.items()}, planned)
+            for part in next(iter(methods.values()))
+        }
+        for name, methods in results.items()
+    }
+    panels = {
+        name: {method: {float(part): values for part, values in scores.items()} for method, scores in methods.items()}
+        for name, methods in results.items()
+    }
+    study.save_picture(draw_against_labels(panels), "few_labels.png")
+    tables = "\n\n".join(as_table(methods, name) for name, methods in summary.items())
+    study.finish({"accuracy": summary, "planned_comparisons": tests}, "Few labels", tables)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""How studies train: for a number of steps that is fixed before, and the last one counts."""
+
+import itertools
+import math
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset, DatasetDict
+from transformers import Trainer, TrainerCallback, set_seed
+
+from base import trainer_settings
+from configuration_timemae import TimeMAEConfig
+from feature_extraction_timemae import TimeMAEFeatureExtractor
+from modeling_timemae import TimeMAEForPreTraining, TimeMAEForTimeSeriesClassification
+from training_timemae import (
+    FineTuningArguments,
+    PreTrainingArguments,
+    PreTrainingTrainer,
+    TimeMAEDataCollator,
+    TimeMAETrainer,
+    make_feature_extractor,
+    start_head_from_probe,
+)
+
+
+def count_steps(num_series: int, batch_size: int, epochs: float, min_steps: int) -> int:
+    """Returns the steps of a number of epochs, but not fewer than `min_steps`."""
+    return max(min_steps, round(epochs * math.ceil(num_series / batch_size)))
+
+
+def pretrain(
+    config: TimeMAEConfig, train: Dataset, output: Path, seed: int, epochs: float, min_steps: int, **settings: Any
+) -> dict[str, Any]:
+    """
+    Pre-trains on `train` without its labels and saves the model in `output`.
+
+    Args:
+        config: of the model.
+        train: the series.
+        output: a directory.
+        seed: of weights, order, masks and codewords.
+        epochs: how often each series is seen.
+        min_steps: the least number of steps, where the epochs make fewer.
+        **settings: of [`PreTrainingArguments`].
+
+    Returns:
+        `steps`, `seconds` and what was logged `last`.
+    """
+    extractor = make_feature_extractor(DatasetDict(train=train))
+    set_seed(seed)
+    model = TimeMAEForPreTraining(config)
+    arguments = PreTrainingArguments(**trainer_settings(output, -1, seed) | settings)
+    arguments.max_steps = count_steps(len(train), arguments.per_device_train_batch_size, epochs, min_steps)
+    trainer = PreTrainingTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=train,
+        data_collator=TimeMAEDataCollator(extractor),
+        processing_class=extractor,
+    )
+    metrics = trainer.train().metrics
+    trainer.save_model()
+    logged = [entry for entry in trainer.state.log_history if "mcc_loss" in entry][-1]
+    return {
+        "steps": trainer.state.global_step,
+        "seconds": metrics["train_runtime"],
+        "last": {name: logged[name] for name in ("mcc_loss", "mrr_loss", "codebook_perplexity")},
+    }
+
+
+def fine_tune(
+    model: TimeMAEForTimeSeriesClassification,
+    labelled: Dataset,
+    extractor: TimeMAEFeatureExtractor,
+    output: Path,
+    seed: int,
+    head_init: str = "probe",
+    **settings: Any,
+) -> TimeMAETrainer:
+    """
+    Trains all weights of a classifier on `labelled`.
+
+    Args:
+        model: the classifier, trained in place.
+        labelled: series with labels.
+        extractor: of the model.
+        output: a directory, in which nothing is left.
+        seed: of order and dropout.
+        head_init: `"probe"` or `"random"`, see [`FineTuningArguments`].
+        **settings: of [`FineTuningArguments`].
+
+    Returns:
+        the trainer, to predict with.
+    """
+    if head_init == "probe":
+        start_head_from_probe(model, labelled, extractor, progress=False)
+    trainer = TimeMAETrainer(
+        model=model,
+        args=FineTuningArguments(
+            **trainer_settings(output, -1, seed, load_best_model_at_end=False, per_device_train_batch_size=64)
+            | settings
+        ),
+        train_dataset=labelled,
+        data_collator=TimeMAEDataCollator(extractor),
+    )
+    trainer.train()
+    return trainer
+
+
+def steps_in(seconds: float, make_trainer: Callable[[int], Trainer]) -> int:
+    """
+    Returns how many steps a training takes in so many seconds, by the median of 20 steps after 5 to warm up.
+
+    Args:
+        seconds: that are left.
+        make_trainer: returns a trainer of a new model for a number of steps.
+    """
+    times: list[float] = []
+    trainer = make_trainer(26)
+    trainer.add_callback(StepTimes(times))
+    trainer.train()
+    duration = statistics.median(later - earlier for earlier, later in itertools.pairwise(times[5:]))
+    return max(1, round(seconds / duration))
+
+
+class StepTimes(TrainerCallback):
+    """Notes in `times` when each step begins."""
+
+    def __init__(self, times: list[float]):
+        self.times = times
+
+    def on_step_begin(self, *args, **kwargs):
+        self.times.append(time.perf_counter())

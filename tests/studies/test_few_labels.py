@@ -1,0 +1,47 @@
+import numpy as np
+import pytest
+import torch
+from conftest import flags, read_results
+from datasets import ClassLabel, Dataset, Features, List, Value
+
+import patchtst
+from timemae import TimeMAEFeatureExtractor
+
+
+@pytest.mark.slow
+def test_all_methods_see_the_same_labels_and_nothing_is_made_twice(run_study, tmp_path, capsys):
+    command = [
+        *("few_labels.py", "--datasets", "JapaneseVowels", "--patch_lengths", 3, "--fractions", 0.05, 1.0),
+        *flags(output_dir="few", epochs=1, min_steps=4, fine_tuning_steps=2),
+    ]
+    run_study(*command, "--seeds", 0, "--rockets", "MiniRocket", "--no-patchtst")
+    capsys.readouterr()
+    run_study(*command, "--seeds", 0, "--rockets", "MiniRocket")
+    printed = capsys.readouterr().out
+    assert "seed-0/PatchTST/patchtst.json" in printed and "seed-0/PatchTST/patchtst_fine_all.json" in printed
+    assert "seed-0/default/pretraining.json" not in printed and "seed-0/MiniRocket" not in printed
+    metrics = read_results(tmp_path / "few")["metrics"]
+    methods = metrics["accuracy"]["JapaneseVowels-3"]
+    assert set(methods) >= {"TimeMAE, FineAll", "TimeMAE of the paper, FineLast", "PatchTST, FineAll", "MiniRocket"}
+    for scores in methods.values():
+        assert list(scores) == ["0.05", "1"]
+        assert all(0 < part["mean"] <= 1 for part in scores.values())
+    assert methods["MiniRocket"]["1"]["mean"] > 0.9
+    pairs = [test["pair"] for test in metrics["planned_comparisons"]["JapaneseVowels-3"]["0.05"]]
+    assert ["TimeMAE, FineAll", "MiniRocket"] in pairs
+    assert (tmp_path / "few" / "few_labels.png").stat().st_size > 10_000
+
+
+def test_patchtst_gets_series_of_one_length():
+    features = Features(past_values=List(List(Value("float32"), length=2)), labels=ClassLabel(names=["a", "b"]))
+    series = [np.ones((length, 2)).tolist() for length in (3, 5)]
+    series[0][1][0] = float("nan")
+    rows = list(Dataset.from_dict({"past_values": series, "labels": [0, 1]}, features=features))
+    extractor = TimeMAEFeatureExtractor(num_channels=2, normalization="none")
+    batch = patchtst.FixedLengthCollator(extractor, 8, labelled=True)(rows)
+    assert batch["past_values"].shape == batch["past_observed_mask"].shape == (2, 8, 2)
+    assert batch["past_observed_mask"].sum().item() == 2 * 3 + 2 * 5 - 1
+    assert batch["past_values"].sum().item() == 2 * 3 + 2 * 5 - 1
+    assert batch["target_values"].equal(torch.tensor([0, 1]))
+    (alone,) = patchtst.FixedLengthCollator(extractor, 8, labelled=False)(rows[1:])["past_values"]
+    assert alone.equal(batch["past_values"][1])
