@@ -48,10 +48,7 @@ def train(
     """Trains, from `checkpoint` on if there is one, in an output directory that this process holds."""
     if arguments.freeze_encoder and training_arguments.encoder_learning_rate is not None:
         raise ValueError("expected --encoder_learning_rate or --freeze_encoder, which does not train it, got both")
-    if training_arguments.head_init is None:
-        whole = model_arguments.model_name_or_path is not None and not arguments.freeze_encoder
-        training_arguments.head_init = "probe" if whole and not data_arguments.streaming else "random"
-    elif training_arguments.head_init == "probe" and data_arguments.streaming:
+    if training_arguments.head_init == "probe" and data_arguments.streaming:
         raise ValueError("expected --head_init random with --streaming, as a probe reads all of train, got probe")
 
     # What takes seconds to import waits until the arguments are read, so that --help answers at once.

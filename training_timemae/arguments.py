@@ -186,12 +186,9 @@ class FineTuningArguments(RunArguments):
     learning_rate: float = 1e-3
     load_best_model_at_end: bool = True
     metric_for_best_model: str | None = "accuracy"
-    head_init: Literal["probe", "random"] | None = field(
-        default=None,
-        metadata={
-            "help": "What the head starts from: a linear probe on train, or random weights. By default a probe where "
-            "a saved model is trained as a whole and train is no stream."
-        },
+    head_init: Literal["random", "probe"] = field(
+        default="random",
+        metadata={"help": "What the head starts from: random weights, or a linear probe on train."},
     )
 
 
