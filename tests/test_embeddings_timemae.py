@@ -43,14 +43,14 @@ def test_statistics_of_patches_without_missing_values():
 
 def test_each_part_of_a_patch_embedding_has_the_same_variance(tiny_config):
     """Whatever their numbers of inputs; and the sum of all is as large as the convolution alone."""
-    tiny_config.hidden_size, tiny_config.patch_statistics = 4096, True
+    tiny_config.hidden_size, tiny_config.patch_statistics = 1024, True
     tiny_config.num_attention_heads = 4
     torch.manual_seed(0)
     embeddings = TimeMAEForPreTraining(tiny_config).timemae.embeddings
     weights = [embeddings.patch_embeddings.weight.flatten(1)]
     weights += embeddings.statistics_embeddings.weight.split(embeddings.statistics_embeddings.group_sizes, dim=1)
     for weight in weights:
-        assert (weight.var() * weight.shape[1]).item() == pytest.approx(1 / 3, rel=0.05)
+        assert (weight.var() * weight.shape[1]).item() == pytest.approx(1 / 3, rel=0.1)
 
 
 def test_the_level_of_a_patch_that_hardly_moves_is_finite_in_both_directions(tiny_config):
