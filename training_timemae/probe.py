@@ -153,7 +153,7 @@ def start_head_from_probe(
     the encoder in random directions.
 
     Args:
-        model: a classifier, or a regressor of one target, whose head is changed in place.
+        model: a classifier, or a regressor of one target, whose head is changed in place. It stays in its mode.
         dataset: rows with `past_values` and `labels`: classes, or numbers for a regressor.
         feature_extractor: of the model.
         batch_size: series at a time.
@@ -165,7 +165,9 @@ def start_head_from_probe(
     regresses = model.config.problem_type == "regression"
     if model.config.problem_type == "multi_label_classification" or (regresses and model.num_labels > 1):
         raise ValueError("expected a classifier of single labels or a regressor of one target, got several a series")
+    was_training = model.training
     features = extract_features(model, dataset, feature_extractor, batch_size, progress)
+    model.train(was_training)
     labels = np.asarray(dataset["labels"][:])
     if regresses:
         scaler, probe = make_pipeline(StandardScaler(), Ridge()).fit(features, labels)
@@ -183,7 +185,6 @@ def start_head_from_probe(
     head.bias.fill_(float(bias.min()))  # also of classes that the data set does not have
     head.weight[rows] = torch.as_tensor(weight).to(head.weight)
     head.bias[rows] = torch.as_tensor(bias).to(head.bias)
-    model.train()
 
 
 def probe_scores(train: Represented, other: Represented) -> dict[str, float]:

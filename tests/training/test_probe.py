@@ -80,8 +80,9 @@ def test_a_head_starts_as_the_probe(vowels, vowels_config, classes):
     train = vowels["train"].filter(lambda label: label < classes, input_columns="labels")
     vowels_config.num_labels, vowels_config.pooling = classes, "mean_max_std"
     model, extractor = TimeMAEForTimeSeriesClassification(vowels_config), make_feature_extractor(vowels)
-    start_head_from_probe(model, train, extractor, progress=False)
-    assert model.training
+    for training in (True, False):
+        start_head_from_probe(model.train(training), train, extractor, progress=False)
+        assert model.training == training
     features = extract_features(model, train, extractor, progress=False)
     probe = fit_linear_probe(features, train["labels"][:])
     batch = TimeMAEDataCollator(extractor)(list(train))
