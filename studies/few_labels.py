@@ -9,8 +9,8 @@ MiniRocket and MultiRocket-Hydra (aeon) and PatchTST (transformers).
 A seed draws weights, order and labels; of one seed all methods get the same labels, at least one a class, and the
 labels of a smaller part are among those of a larger one. Pre-training sees all series of train without labels. Nothing
 is chosen on validation, so train is whole: fine-tuning takes a fixed number of steps. PatchTST, which attends in each
-channel, is pre-trained and fine-tuned for as many seconds as TimeMAE's default recipe took. Test is read once, after
-all pre-training.
+channel, is pre-trained for as many seconds as the default recipe was, and fine-tuned for as many steps from a new
+head. Test is read once, after all pre-training.
 
 Leaves in the output directory results.json, report.md and few_labels.png. The same command again takes up where it
 stopped; more data sets, seeds or methods may be added on the same directory.
@@ -73,7 +73,7 @@ class Comparison:
     def extractor(self) -> TimeMAEFeatureExtractor:
         return make_feature_extractor(self.data)
 
-    @property
+    @functools.cached_property
     def size(self) -> dict[str, int]:
         return {**describe(self.data), "patch_length": self.patch_length}
 
@@ -96,11 +96,9 @@ class Comparison:
         output = self.directory / recipe
 
         def work() -> dict[str, Any]:
-            train, length = (
-                self.data["train"],
-                {"epochs": self.arguments.epochs, "min_steps": self.arguments.min_steps},
-            )
-            return training.pretrain(RECIPES[recipe](**self.size), train, output, self.seed, **length)
+            config, train = RECIPES[recipe](**self.size), self.data["train"]
+            length = {"epochs": self.arguments.epochs, "min_steps": self.arguments.min_steps}
+            return training.pretrain(config, train, output, self.seed, **length)
 
         return self.study.once(output / "pretraining.json", work)
 

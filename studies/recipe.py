@@ -92,18 +92,16 @@ def folds(train: Dataset) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 
 def probe(model_directory: Path, train: Dataset, held_out: Dataset, fractions: list[float]) -> dict[str, Any]:
     """Returns accuracies on `held_out` by pooling and part of the labels of `train`, one for each draw of labels."""
+    extractor = make_feature_extractor(DatasetDict(train=train))
+    draws = {f"{fraction:g}": draws_of_labels(train, fraction) for fraction in fractions}
     scores: dict[str, Any] = {}
     for name, pooling in POOLINGS.items():
         model = TimeMAEModel.from_pretrained(model_directory, **pooling)
-        extractor = make_feature_extractor(DatasetDict(train=train))
         features, labels = features_and_labels(model, train, extractor)
         others, truth = features_and_labels(model, held_out, extractor)
         scores[name] = {
-            f"{fraction:g}": [
-                fit_linear_probe(features[rows], labels[rows]).score(others, truth)
-                for rows in draws_of_labels(train, fraction)
-            ]
-            for fraction in fractions
+            part: [fit_linear_probe(features[rows], labels[rows]).score(others, truth) for rows in of_part]
+            for part, of_part in draws.items()
         }
     return scores
 
