@@ -52,6 +52,8 @@ POOLINGS: dict[str, dict[str, Any]] = {
 RANDOM = {"tokenizer_type": "random_projection"}
 POSITIONS = {"position_initializer_range": 0.1}
 OURS = RANDOM | POSITIONS | {"patch_statistics": True}
+NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+SMALL_BATCHES = {"per_device_train_batch_size": 32, "learning_rate": 1e-3}
 
 # Each changes the recipe of the paper: fields of TimeMAEConfig ("config"), and the number of epochs or fields of
 # PreTrainingArguments ("training").
@@ -61,15 +63,18 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     "small positions": {"config": POSITIONS},
     "random codewords, small positions": {"config": RANDOM | POSITIONS},
     "ours": {"config": OURS},
-    "ours, three quarters masked": {"config": OURS | {"mask_ratio": 0.75}},
-    "ours, without dropout": {"config": OURS | {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}},
-    "ours, batches of 32": {
-        "config": OURS,
-        "training": {"per_device_train_batch_size": 32, "learning_rate": 1e-3},
-    },
-    "ours, codewords alone": {"config": OURS | {"mrr_loss_weight": 0.0}},
-    "ours, open gates": {"config": OURS | {"residual_gate_init": None}},
+    "ours, batches of 32": {"config": OURS, "training": SMALL_BATCHES},
+    "ours, batches of 32, without dropout": {"config": OURS | NO_DROPOUT, "training": SMALL_BATCHES},
+    "ours, batches of 32, three quarters masked": {"config": OURS | {"mask_ratio": 0.75}, "training": SMALL_BATCHES},
+    "ours, batches of 32, codewords alone": {"config": OURS | {"mrr_loss_weight": 0.0}, "training": SMALL_BATCHES},
+    "ours, batches of 32, open gates": {"config": OURS | {"residual_gate_init": None}, "training": SMALL_BATCHES},
+    "ours, without dropout": {"config": OURS | NO_DROPOUT},
     "ours, 100 epochs": {"config": OURS, "training": {"epochs": 100}},
+    "ours, without dropout, 100 epochs": {"config": OURS | NO_DROPOUT, "training": {"epochs": 100}},
+    "ours, batches of 32, without dropout, 100 epochs": {
+        "config": OURS | NO_DROPOUT,
+        "training": SMALL_BATCHES | {"epochs": 100},
+    },
 }
 
 # How a classifier is fine-tuned: the head, and fields of FineTuningArguments.
