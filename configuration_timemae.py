@@ -312,8 +312,8 @@ class TimeMAEConfig(PreTrainedConfig):
     @property
     def pooled_size(self) -> int:
         """Number of features of a series: of `pooler_output`, and what the classification head reads."""
-        size = (3 if self.pooling == "mean_max_std" else 1) * self.num_pooled_layers
-        return size * self.hidden_size  # type: ignore[operator]  # __post_init__ has set it
+        parts = 3 if self.pooling == "mean_max_std" else 1
+        return parts * self.num_pooled_layers * self.hidden_size  # type: ignore[operator]  # __post_init__ has set both
 
     def num_masked_patches(self, num_patches: int) -> int:
         """Number of patches that pre-training hides out of `num_patches`: ⌊`mask_ratio` · `num_patches`⌋."""
@@ -371,7 +371,7 @@ class TimeMAEConfig(PreTrainedConfig):
                 f"expected `num_pooled_layers` of at most {self.num_hidden_layers + 1}, the embeddings and "  # type: ignore[operator]
                 f"`num_hidden_layers`, got {self.num_pooled_layers}"
             )
-        if self.num_pooled_layers > 1 and self.encoder_projection:
+        if self.num_pooled_layers > 1 and self.encoder_projection:  # type: ignore[operator]
             raise ValueError(
                 "expected `num_pooled_layers` of 1 with `encoder_projection`, as layers within have another width, "
                 f"got {self.num_pooled_layers}"
