@@ -51,7 +51,8 @@ POOLINGS: dict[str, dict[str, Any]] = {
 
 RANDOM = {"tokenizer_type": "random_projection"}
 POSITIONS = {"position_initializer_range": 0.1}
-OURS = RANDOM | POSITIONS | {"patch_statistics": True}
+STATISTICS = {"patch_statistics": True}
+OURS = RANDOM | POSITIONS | STATISTICS
 
 # Each changes the recipe of the paper: fields of TimeMAEConfig ("config"), and the number of epochs or fields of
 # PreTrainingArguments ("training").
@@ -59,8 +60,10 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     "paper": {},
     "random codewords": {"config": RANDOM},
     "small positions": {"config": POSITIONS},
-    "random codewords, small positions": {"config": RANDOM | POSITIONS},
+    "ours, no statistics": {"config": RANDOM | POSITIONS},
     "ours": {"config": OURS},
+    "ours, learned codewords": {"config": POSITIONS | STATISTICS},
+    "ours, large positions": {"config": RANDOM | STATISTICS},
     "ours, three quarters masked": {"config": OURS | {"mask_ratio": 0.75}},
     "ours, without dropout": {"config": OURS | {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}},
     "ours, batches of 32": {
@@ -151,7 +154,8 @@ def trial(arguments, dataset: str, patch_length: int, variant: str, fold: int, o
     size = describe(DatasetDict(train=train))
     config = TimeMAEConfig.paper(patch_length=patch_length, **size, **described.get("config", {}))
     length = {"epochs": arguments.epochs, "min_steps": arguments.min_steps, **described.get("training", {})}
-    course = training.pretrain(config, train, output, seed=0, **length)
+    extractor = make_feature_extractor(DatasetDict(train=train))
+    course = training.pretrain(config, train, extractor, output, seed=0, **length)
     return {**described, **course, "accuracy": probe(output, train, held_out, arguments.fractions)}
 
 
