@@ -9,7 +9,7 @@ MiniRocket and MultiRocket-Hydra (aeon) and PatchTST (transformers).
 A seed draws weights, order and labels; of one seed all methods get the same labels, at least one a class, and the
 labels of a smaller part are among those of a larger one. Pre-training sees all series of train without labels, and
 for one of the methods those of test too. Nothing is chosen on validation, so train is whole: fine-tuning takes a fixed
-number of steps. PatchTST, which attends in each channel, is pre-trained for as many seconds as the default recipe took,
+number of steps. PatchTST, which attends in each channel, is pre-trained for as many seconds as the default recipe was,
 and fine-tuned for as many steps. Labels of test are read once, after all pre-training.
 
 Leaves in the output directory results.json, report.md and few_labels.png. The same command again takes up where it
