@@ -116,7 +116,7 @@ class TimeMAEConfig(PreTrainedConfig):
             Whether every series draws its own mask, or one mask serves the batch, as in the original code.
         codebook_size (`int`, defaults to 192):
             Number of codewords of the tokenizer (Section 3.5.1).
-        tokenizer_type (`"learned"` or `"random_projection"`, defaults to `"learned"`):
+        tokenizer_type (`"learned"` or `"random_projection"`, defaults to `"random_projection"`):
             How patches get their codewords: from a tokenizer that learns along, as in the paper (Section 3.5.1), or by
             a random projection of what the patch embedding reads and a random codebook, both frozen, as in BEST-RQ
             (Chiu et al., 2022).
@@ -147,17 +147,18 @@ class TimeMAEConfig(PreTrainedConfig):
             Standard deviation of the normal initialisation of all weight matrices, the position table and the mask
             token. If not given, as in the original code: Xavier-normal linear layers, a standard normal position
             table and mask token, and torch's default (Kaiming-uniform) for the patch convolution.
-        position_initializer_range (`float`, *optional*):
+        position_initializer_range (`float`, *optional*, defaults to 0.1):
             Standard deviation of the initial position table alone, beside patch embeddings with one of about 0.6. If
-            not given, `initializer_range`, or 1 as in the original code.
-        patch_statistics (`bool`, defaults to False):
+            None, `initializer_range`, or 1 as in the original code.
+        patch_statistics (`bool`, defaults to True):
             Whether the patch embedding reads, beside the values of a patch, these normalised by themselves, their mean
             and the logarithm of their amplitude spectrum, by channel; similar to NuTime (Lin et al., 2024).
-        pooling (`"mean"`, `"mean_max_std"` or `"attention"`, defaults to `"mean"`):
+        pooling (`"mean"`, `"mean_max_std"` or `"attention"`, defaults to `"mean_max_std"`):
             How the patches of a series become its features and what the classification head reads: their mean, as in
             the paper; mean, maximum and standard deviation side by side; or a weighted mean whose weights are learned.
-        num_pooled_layers (`int`, defaults to 1):
+        num_pooled_layers (`int`, *optional*):
             How many layers are pooled side by side, evenly spaced from the embeddings to the last one; 1 is the last.
+            Defaults to 3, or to all where there are fewer; with `encoder_projection` to 1.
         layer_norm_eps (`float`, defaults to 1e-5):
             Epsilon of the layer normalisations.
         encoder_config (`PreTrainedConfig` or `dict`, *optional*):
@@ -211,7 +212,7 @@ class TimeMAEConfig(PreTrainedConfig):
     mask_ratio: float = 0.6
     mask_scope: Literal["sample", "batch"] = "sample"
     codebook_size: int = 192
-    tokenizer_type: Literal["learned", "random_projection"] = "learned"
+    tokenizer_type: Literal["learned", "random_projection"] = "random_projection"
     tokenizer_projection_size: int = 16
     gumbel_temperature: float | int = 1.0
     gumbel_noise_scale: float | int = 1.0
@@ -222,10 +223,10 @@ class TimeMAEConfig(PreTrainedConfig):
     momentum: float | int = 0.99
     residual_gate_init: float | int | None = 0.1
     initializer_range: float | None = None
-    position_initializer_range: float | int | None = None
-    patch_statistics: bool = False
-    pooling: Literal["mean", "mean_max_std", "attention"] = "mean"
-    num_pooled_layers: int = 1
+    position_initializer_range: float | int | None = 0.1
+    patch_statistics: bool = True
+    pooling: Literal["mean", "mean_max_std", "attention"] = "mean_max_std"
+    num_pooled_layers: int | None = None
     layer_norm_eps: float = 1e-5
     encoder_config: PreTrainedConfig | dict | None = None
     encoder_input_scale: float | int | None = None
@@ -252,6 +253,8 @@ class TimeMAEConfig(PreTrainedConfig):
         for name, default in (("hidden_size", 64), ("num_hidden_layers", 8), ("num_attention_heads", 4)):
             if getattr(self, name) is None:
                 setattr(self, name, getattr(self.encoder_config, name, default))
+        if self.num_pooled_layers is None and self.num_hidden_layers is not None:
+            self.num_pooled_layers = 1 if self.encoder_projection else min(3, self.num_hidden_layers + 1)
         if self.intermediate_size is None and self.hidden_size is not None:
             self.intermediate_size = 4 * self.hidden_size
         if self.encoder_input_scale is None and self.encoder_config is not None:
@@ -309,8 +312,8 @@ class TimeMAEConfig(PreTrainedConfig):
     @property
     def pooled_size(self) -> int:
         """Number of features of a series: of `pooler_output`, and what the classification head reads."""
-        size = (3 if self.pooling == "mean_max_std" else 1) * self.num_pooled_layers
-        return size * self.hidden_size  # type: ignore[operator]  # __post_init__ has set it
+        parts = 3 if self.pooling == "mean_max_std" else 1
+        return parts * self.num_pooled_layers * self.hidden_size  # type: ignore[operator]  # __post_init__ has set both
 
     def num_masked_patches(self, num_patches: int) -> int:
         """Number of patches that pre-training hides out of `num_patches`: ⌊`mask_ratio` · `num_patches`⌋."""
@@ -368,7 +371,7 @@ class TimeMAEConfig(PreTrainedConfig):
                 f"expected `num_pooled_layers` of at most {self.num_hidden_layers + 1}, the embeddings and "  # type: ignore[operator]
                 f"`num_hidden_layers`, got {self.num_pooled_layers}"
             )
-        if self.num_pooled_layers > 1 and self.encoder_projection:
+        if self.num_pooled_layers > 1 and self.encoder_projection:  # type: ignore[operator]
             raise ValueError(
                 "expected `num_pooled_layers` of 1 with `encoder_projection`, as layers within have another width, "
                 f"got {self.num_pooled_layers}"

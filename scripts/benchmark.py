@@ -154,7 +154,7 @@ def step_of_patchtst(case: Case, values: torch.Tensor, labels: torch.Tensor) -> 
 
 
 def step_of_ours(case: Case, values: torch.Tensor, labels: torch.Tensor) -> Callable[[], None]:
-    config = TimeMAEConfig(
+    config = TimeMAEConfig.paper(
         num_channels=case["channels"],
         sequence_length=case["length"],
         hidden_size=case["width"],

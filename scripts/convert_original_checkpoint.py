@@ -77,7 +77,7 @@ def infer_config(state_dict: dict[str, torch.Tensor], **settings) -> TimeMAEConf
         return len({match[1] for match in found if match})
 
     hidden_size, num_channels, patch_length = state_dict["timemae.embeddings.patch_embeddings.weight"].shape
-    return TimeMAEConfig(
+    return TimeMAEConfig.paper(
         num_channels=num_channels,
         sequence_length=len(state_dict["timemae.embeddings.position_embeddings"]) * patch_length,
         patch_length=patch_length,

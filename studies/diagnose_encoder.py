@@ -24,7 +24,7 @@ from matplotlib.figure import Figure
 from transformers import TrainerCallback, set_seed
 
 from base import Study, describe, features_and_labels, make_parser, trainer_settings
-from configuration_timemae import TimeMAEConfig
+from configuration_timemae import PAPER_RECIPE, TimeMAEConfig
 from data_timemae import load_time_series
 from modeling_timemae import TimeMAEForPreTraining
 from training_timemae import (
@@ -99,7 +99,7 @@ def make_settings(variant: str) -> dict[str, Any]:
 
 def make_model(settings: dict[str, Any], encoder: str, layers: int | None, **config) -> TimeMAEForPreTraining:
     """The model of a variant, `layers` the number of encoder layers where the variant does not say."""
-    config = {**settings["model"], **config}
+    config = {**PAPER_RECIPE, **settings["model"], **config}
     layers = settings["layers"] or layers
     if settings["init"] is None:
         width = TimeMAEForPreTraining.from_encoder_pretrained(encoder, init="random", num_hidden_layers=1, **config)

@@ -7,10 +7,10 @@ MiniRocket and MultiRocket-Hydra (aeon) and PatchTST (transformers).
     python studies/few_labels.py --datasets uci_har JapaneseVowels --patch_lengths 8 3 --output_dir outputs/few_labels
 
 A seed draws weights, order and labels; of one seed all methods get the same labels, at least one a class, and the
-labels of a smaller part are among those of a larger one. Pre-training sees all series of train without labels. Nothing
-is chosen on validation, so train is whole: fine-tuning takes a fixed number of steps. PatchTST, which attends in each
-channel, is pre-trained for as many seconds as the default recipe was, and fine-tuned for as many steps from a new
-head. Test is read once, after all pre-training.
+labels of a smaller part are among those of a larger one. Pre-training sees all series of train without labels, and
+for one of the methods those of test too. Nothing is chosen on validation, so train is whole: fine-tuning takes a fixed
+number of steps. PatchTST, which attends in each channel, is pre-trained for as many seconds as the default recipe was,
+and fine-tuned for as many steps from a new head. Labels of test are read once, after all pre-training.
 
 Leaves in the output directory results.json, report.md and few_labels.png. The same command again takes up where it
 stopped; more data sets, seeds or methods may be added on the same directory.
@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 from aeon.classification.convolution_based import MiniRocketClassifier, MultiRocketHydraClassifier
-from datasets import Dataset, DatasetDict
+from datasets import Dataset, DatasetDict, concatenate_datasets
 from sklearn.metrics import accuracy_score
 from transformers import PatchTSTForClassification, PatchTSTModel, set_seed
 
@@ -40,7 +40,12 @@ from modeling_timemae import TimeMAEForPreTraining, TimeMAEForTimeSeriesClassifi
 from training_timemae import fit_linear_probe, make_feature_extractor, markdown_table, mean_and_deviation
 
 
-RECIPES: dict[str, Callable[..., TimeMAEConfig]] = {"default": TimeMAEConfig, "paper": TimeMAEConfig.paper}
+RECIPES: dict[str, Callable[..., TimeMAEConfig]] = {
+    "default": TimeMAEConfig,
+    "paper": TimeMAEConfig.paper,
+    "more-series": TimeMAEConfig,  # those of test too, without labels, where a user would have them
+}
+TITLES = {"default": "TimeMAE", "paper": "TimeMAE of the paper", "more-series": "TimeMAE, with the series of test"}
 ROCKETS = {"MiniRocket": MiniRocketClassifier, "MultiRocket-Hydra": MultiRocketHydraClassifier}
 
 Scores = dict[str, float]  # test accuracy by part of the labels
@@ -96,9 +101,11 @@ class Comparison:
         output = self.directory / recipe
 
         def work() -> dict[str, Any]:
-            config, train = RECIPES[recipe](**self.size), self.data["train"]
+            config, series = RECIPES[recipe](**self.size), self.data["train"].select_columns("past_values")
+            if recipe == "more-series":
+                series = concatenate_datasets([series, self.data["test"].select_columns("past_values")])
             length = {"epochs": self.arguments.epochs, "min_steps": self.arguments.min_steps}
-            return training.pretrain(config, train, output, self.seed, **length)
+            return training.pretrain(config, series, self.extractor, output, self.seed, **length)
 
         return self.study.once(output / "pretraining.json", work)
 
@@ -228,7 +235,7 @@ class Comparison:
     def on_test(self) -> dict[str, Scores]:
         """Test accuracy by method and part of the labels."""
         scores = {}
-        for recipe, title in {"default": "TimeMAE", "paper": "TimeMAE of the paper"}.items():
+        for recipe, title in TITLES.items():
             scores[f"{title}, FineLast"] = self.fine_last(recipe, True)
             scores[f"{title}, FineAll"] = self.fine_all(recipe, True)
         scores["TimeMAE untrained, FineLast"] = self.fine_last("default", False)
@@ -266,7 +273,9 @@ def main() -> None:
         parser.error(f"expected {len(arguments.datasets)} --patch_lengths, got {len(arguments.patch_lengths)}")
 
     runs = len(arguments.datasets) * len(arguments.seeds)
-    kinds = {"pretraining.json": 2, "fine_last.json": 2, "fine_all.json": 2, "untrained.json": 1}
+    kinds = dict.fromkeys(["pretraining.json", "fine_last.json", "fine_all.json"], len(RECIPES)) | {
+        "untrained.json": 1
+    }
     kinds |= {"from_scratch.json": 1, "rocket.json": len(arguments.rockets)}
     if arguments.patchtst:
         kinds |= {"patchtst.json": 1, "patchtst_fine_last.json": 1, "patchtst_fine_all.json": 1}

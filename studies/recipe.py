@@ -51,7 +51,8 @@ POOLINGS: dict[str, dict[str, Any]] = {
 
 RANDOM = {"tokenizer_type": "random_projection"}
 POSITIONS = {"position_initializer_range": 0.1}
-OURS = RANDOM | POSITIONS | {"patch_statistics": True}
+STATISTICS = {"patch_statistics": True}
+OURS = RANDOM | POSITIONS | STATISTICS
 NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 SMALL_BATCHES = {"per_device_train_batch_size": 32, "learning_rate": 1e-3}
 
@@ -61,8 +62,10 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     "paper": {},
     "random codewords": {"config": RANDOM},
     "small positions": {"config": POSITIONS},
-    "random codewords, small positions": {"config": RANDOM | POSITIONS},
+    "ours, no statistics": {"config": RANDOM | POSITIONS},
     "ours": {"config": OURS},
+    "ours, learned codewords": {"config": POSITIONS | STATISTICS},
+    "ours, large positions": {"config": RANDOM | STATISTICS},
     "ours, batches of 32": {"config": OURS, "training": SMALL_BATCHES},
     "ours, batches of 32, without dropout": {"config": OURS | NO_DROPOUT, "training": SMALL_BATCHES},
     "ours, batches of 32, three quarters masked": {"config": OURS | {"mask_ratio": 0.75}, "training": SMALL_BATCHES},
@@ -154,7 +157,8 @@ def trial(arguments, dataset: str, patch_length: int, variant: str, fold: int, o
     size = describe(DatasetDict(train=train))
     config = TimeMAEConfig.paper(patch_length=patch_length, **size, **described.get("config", {}))
     length = {"epochs": arguments.epochs, "min_steps": arguments.min_steps, **described.get("training", {})}
-    course = training.pretrain(config, train, output, seed=0, **length)
+    extractor = make_feature_extractor(DatasetDict(train=train))
+    course = training.pretrain(config, train, extractor, output, seed=0, **length)
     return {**described, **course, "accuracy": probe(output, train, held_out, arguments.fractions)}
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset, DatasetDict
+from datasets import Dataset
 from transformers import Trainer, TrainerCallback, set_seed
 
 from base import trainer_settings
@@ -21,7 +21,6 @@ from training_timemae import (
     PreTrainingTrainer,
     TimeMAEDataCollator,
     TimeMAETrainer,
-    make_feature_extractor,
     start_head_from_probe,
 )
 
@@ -32,7 +31,14 @@ def count_steps(num_series: int, batch_size: int, epochs: float, min_steps: int)
 
 
 def pretrain(
-    config: TimeMAEConfig, train: Dataset, output: Path, seed: int, epochs: float, min_steps: int, **settings: Any
+    config: TimeMAEConfig,
+    train: Dataset,
+    extractor: TimeMAEFeatureExtractor,
+    output: Path,
+    seed: int,
+    epochs: float,
+    min_steps: int,
+    **settings: Any,
 ) -> dict[str, Any]:
     """
     Pre-trains on `train` without its labels and saves the model in `output`.
@@ -40,6 +46,7 @@ def pretrain(
     Args:
         config: of the model.
         train: the series.
+        extractor: normalises them, and is saved with the model.
         output: a directory.
         seed: of weights, order, masks and codewords.
         epochs: how often each series is seen.
@@ -49,7 +56,6 @@ def pretrain(
     Returns:
         `steps`, `seconds` and what was logged `last`.
     """
-    extractor = make_feature_extractor(DatasetDict(train=train))
     set_seed(seed)
     model = TimeMAEForPreTraining(config)
     arguments = PreTrainingArguments(**trainer_settings(output, -1, seed) | settings)

@@ -37,7 +37,7 @@ def read_results(directory: Path) -> dict:
 @pytest.fixture
 def tiny_config() -> TimeMAEConfig:
     """Five patches of eight steps and three channels, without dropout; gates wide open so that layers matter."""
-    return TimeMAEConfig(
+    return TimeMAEConfig.paper(
         num_channels=3,
         sequence_length=40,
         patch_length=8,

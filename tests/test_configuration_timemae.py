@@ -7,8 +7,8 @@ from configuration_timemae import PAPER_RECIPE
 from timemae import TimeMAEConfig
 
 
-def test_defaults_are_those_of_the_paper():
-    config = TimeMAEConfig()
+def test_the_recipe_of_the_paper():
+    config = TimeMAEConfig.paper()
     assert (config.hidden_size, config.num_hidden_layers, config.decoder_num_hidden_layers) == (64, 8, 4)
     assert (config.num_attention_heads, config.intermediate_size) == (4, 256)
     assert (config.mask_ratio, config.codebook_size, config.momentum) == (0.6, 192, 0.99)

@@ -312,7 +312,7 @@ def test_a_config_makes_the_encoder_too(past_values, tmp_path):
     config.save_pretrained(tmp_path)
     again = TimeMAEConfig.from_pretrained(tmp_path)
     assert again.to_dict() == config.to_dict()
-    assert TimeMAEModel(again)(past_values).pooler_output.shape == (4, 16)
+    assert TimeMAEModel(again)(past_values).pooler_output.shape == (4, again.pooled_size)
 
 
 def test_the_position_table_of_the_decoder_can_be_resized(bert):
@@ -331,6 +331,7 @@ def test_the_classifier_starts_from_an_encoder(bert, past_values):
         "classifier.bias",
         "timemae.embeddings.patch_embeddings.weight",
         "timemae.embeddings.patch_embeddings.bias",
+        "timemae.embeddings.statistics_embeddings.weight",
     }
 
 
