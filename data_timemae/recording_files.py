@@ -43,6 +43,11 @@ class Header(NamedTuple):
     num_skipped: int = 0
 
 
+def kind_of(path: str | Path) -> str:
+    """Returns the ending of a file name, which loggers also write in capitals."""
+    return Path(path).suffix.lower()
+
+
 def read_header(path: Path, channels_first: bool | None = None) -> Header:
     """Finds out what the columns of a file are.
 
@@ -58,10 +63,10 @@ def read_header(path: Path, channels_first: bool | None = None) -> Header:
     """
     if path.stat().st_size == 0:
         raise TimeSeriesDataError(f"{path}: expected at least one row, got an empty file")
-    if path.suffix == ".parquet":
+    if kind_of(path) == ".parquet":
         with parsing(path, "a parquet table"):
             return Header(pq.read_schema(path), True)
-    if path.suffix == ".npy":
+    if kind_of(path) == ".npy":
         array = _load_array(path, channels_first)
         return Header(pa.schema([(str(column), pa.float64()) for column in range(array.shape[1])]), False)
     return _read_text_header(path)
@@ -84,10 +89,10 @@ def read_recording(
     Raises:
         TimeSeriesDataError: the file is malformed or has no rows.
     """
-    if path.suffix == ".parquet":
+    if kind_of(path) == ".parquet":
         with parsing(path, "a parquet table"), pq.ParquetFile(path) as file:
             table = file.read()
-    elif path.suffix == ".npy":
+    elif kind_of(path) == ".npy":
         array = np.asarray(_load_array(path, channels_first), dtype=np.float64)
         table = pa.table([pa.array(column) for column in array.T], schema=header.schema)
     else:
@@ -122,7 +127,7 @@ def _read_text_header(path: Path) -> Header:
     # The last column name may have a space, and a comma may be a decimal point; so the second line decides.
     rows = [line for line in lines[first : first + 2] if line.strip()]
     delimiter = next((sign for sign in (";", "\t", ",") if sign in rows[-1] and sign in rows[0]), " ")
-    if path.suffix == ".tsv":
+    if kind_of(path) == ".tsv":
         delimiter = "\t"
     cells = split_line(rows[0], delimiter)
     decimal_point = "," if delimiter != "," and re.search(r"\d,\d", rows[-1]) else "."
@@ -131,6 +136,8 @@ def _read_text_header(path: Path) -> Header:
     has_names = has_names or (cells[0] == "" and cells[1:] == numbers[:-1] != [])
     has_names = has_names or not all(_is_value(cell, decimal_point) for cell in cells)
     names = [cell or f"{UNNAMED}{index}" for index, cell in enumerate(cells)] if has_names else numbers
+    if not has_names and all(split_line(row, delimiter)[-1:] == [""] for row in rows):  # lines end on a delimiter
+        names[-1] = f"{UNNAMED}{names[-1]}"
     if len(set(names)) < len(names):
         raise TimeSeriesDataError(f"{path}, line {first + 1}: expected distinct column names, got {names}")
     schema = pa.schema([(name, pa.string()) for name in names])

@@ -12,8 +12,8 @@ import pyarrow as pa
 
 from .errors import TimeSeriesDataError, parsing
 from .file_patterns import match_files
-from .recording_files import RECORDING_KINDS, Header
-from .roles import Roles
+from .recording_files import RECORDING_KINDS, Header, kind_of
+from .roles import Roles, usual_role
 from .splits import SPLIT_WORDS
 
 
@@ -59,13 +59,19 @@ class Recordings:
 def list_files(folder: Path) -> list[str]:
     """Returns the paths of the files in a directory, with "/" and in order, without those of the system."""
     files = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    return sorted(file.as_posix() for file in files if not any(part[0] in "._" for part in file.parts))
+    is_hidden = re.compile(r"(^|/)(\.|__MACOSX/)")
+    return sorted(file.as_posix() for file in files if not is_hidden.search(file.as_posix()))
 
 
 def find_split(name: str) -> str | None:
-    """Returns the split after which the top folder of a file is named, or None."""
-    parts = name.split("/")
-    return SPLIT_WORDS.get(parts[0].lower()) if len(parts) > 1 else None
+    """Returns the split after which the first such folder of a file is named, or None."""
+    return next((SPLIT_WORDS[part.lower()] for part in name.split("/")[:-1] if part.lower() in SPLIT_WORDS), None)
+
+
+def find_split_word(text: str) -> str | None:
+    """Returns the split of which a word stands in `text`, or None."""
+    words = re.findall("[a-z]+", text.lower())
+    return next((SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS), None)
 
 
 def pick_kind(names: list[str], place: str) -> tuple[list[str], list[str]]:
@@ -80,11 +86,11 @@ def pick_kind(names: list[str], place: str) -> tuple[list[str], list[str]]:
     usable = [
         name
         for name in names
-        if Path(name).suffix in RECORDING_KINDS
+        if kind_of(name) in RECORDING_KINDS
         and Path(name).name not in METADATA_NAMES
         and not re.fullmatch(ABOUT, Path(name).name.lower())
     ]
-    counts = Counter(Path(name).suffix for name in usable)
+    counts = Counter(map(kind_of, usable))
     several = {kind: count for kind, count in counts.items() if count > 1}
     if len(several) > 1:
         found = " and ".join(f"{count} {kind}" for kind, count in several.items())
@@ -93,7 +99,7 @@ def pick_kind(names: list[str], place: str) -> tuple[list[str], list[str]]:
             f"such as '**/*{max(several, key=lambda kind: several[kind])}'"
         )
     kind = next(iter(several or counts), None)
-    kept = [name for name in usable if Path(name).suffix == kind]
+    kept = [name for name in usable if kind_of(name) == kind]
     return kept, [name for name in names if name not in set(kept)]
 
 
@@ -116,7 +122,7 @@ def read_pattern(names: list[str], pattern: str, place: str) -> Recordings:
 
 
 def read_names(names: list[str], has_labels: bool, place: str) -> Recordings:
-    """Reads the folders of files: those of splits on top, then folders of classes or of groups.
+    """Reads the folders of files: those of splits, of classes and of groups.
 
     Args:
         names: The files.
@@ -136,7 +142,7 @@ def read_names(names: list[str], has_labels: bool, place: str) -> Recordings:
             f"{place}: expected every file in a folder train, validation or test, or none, got {odd} beside them: say "
             "which files are recordings with file_pattern, such as '{split}/{label}/*'"
         )
-    folders = [name.split("/")[1 if split else 0 : -1] for name, split in zip(names, splits, strict=True)]
+    folders = [_without_split(name.split("/")[:-1]) for name in names]
     while all(folders) and len({parts[0] for parts in folders}) == 1:
         folders = [parts[1:] for parts in folders]  # the one folder that holds them all, as in most archives
     depths = {len(parts) for parts in folders}
@@ -173,13 +179,18 @@ def read_names(names: list[str], has_labels: bool, place: str) -> Recordings:
     return Recordings(facts, "by folder" if label_levels else None, "by folder" if group_levels else None, [])
 
 
+def _without_split(folders: list[str]) -> list[str]:
+    """Returns the folders of a file but the first that is named after a split."""
+    level = next((level for level, word in enumerate(folders) if word.lower() in SPLIT_WORDS), len(folders))
+    return folders[:level] + folders[level + 1 :]
+
+
 # --- Tables of files ---
 
 
 def find_metadata(names: list[str]) -> list[str]:
-    """Returns the tables of files that `datasets` would find: at the top, or in the folder of each split."""
-    found = [name for name in names if Path(name).name in METADATA_NAMES]
-    return [name for name in found if "/" not in name or (find_split(name) and name.count("/") == 1)]
+    """Returns the tables of files that have the name that `datasets` knows."""
+    return [name for name in names if Path(name).name in METADATA_NAMES]
 
 
 def read_metadata(folder: Path, names: list[str], tables: list[Path], roles: Roles) -> Recordings:
@@ -201,11 +212,15 @@ def read_metadata(folder: Path, names: list[str], tables: list[Path], roles: Rol
     sources: dict[str, str | None] = {"labels": None, "group": None}
     for path in tables:
         frame = _read_frame(path)
-        file_column = next((name for name in FILE_COLUMNS for column in frame if column.lower() == name), None)
-        if file_column is None:
-            raise TimeSeriesDataError(f"{path}: expected a column {FILE_COLUMNS[0]!r}, got {[*frame]}")
-        column_of = {column.lower(): column for column in frame}
-        file_column = column_of[file_column]
+        column_of = {column.strip().lower(): column for column in frame}
+        file_columns = [column_of[name] for name in FILE_COLUMNS if name in column_of]
+        file_columns += [column for column in frame if (usual_role(column) or ("",))[0] == "id"]
+        if not file_columns:
+            raise TimeSeriesDataError(
+                f"{path}: expected a column {FILE_COLUMNS[0]!r}, got {[*frame]}: metadata names another table, and "
+                "file_pattern does without one"
+            )
+        file_column = file_columns[0]
         others = [column for column in frame if column != file_column]
         said = Roles(labels=roles.labels, group=roles.group)
         found = said.resolve(pa.schema([(name, pa.string()) for name in others]), str(path))

@@ -5,6 +5,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import tempfile
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -22,12 +23,13 @@ from .columns import Values, find_values, holds_lists, some, to_floats
 from .downloads import cache_folder
 from .errors import TimeSeriesDataError, parsing
 from .long_tables import check_times
-from .recording_files import RECORDING_KINDS, Header, read_header, read_recording
+from .recording_files import RECORDING_KINDS, Header, kind_of, read_header, read_recording
 from .recording_folders import (
     Facts,
     Recordings,
     find_metadata,
     find_split,
+    find_split_word,
     is_table_of_files,
     list_files,
     looks_like_shards,
@@ -60,15 +62,17 @@ def holds_recordings(folder: Path, roles: Roles) -> bool:
     names = list_files(folder)
     if find_metadata(names):
         return True
-    if any(Path(name).suffix in (".ts", ".arff", ".pt", ".json", ".jsonl") for name in names):
+    if any(kind_of(name) in (".ts", ".arff", ".pt", ".json", ".jsonl") for name in names):
         return False
     files, _ = pick_kind(names, str(folder))
     in_splits = {find_split(name) for name in files}
+    if all(find_split_word(Path(name).stem) or re.fullmatch("X|y|labels?", Path(name).stem) for name in files):
+        return False
     if len(files) < 2 or (None not in in_splits and len(in_splits) == len(files)) or looks_like_shards(files):
         return False
     if roles.id is not None or roles.layout == "wide":
         return False
-    if Path(files[0]).suffix != ".npy" and not roles.is_long:
+    if kind_of(files[0]) != ".npy" and not roles.is_long:
         schema = read_header(folder / files[0]).schema
         found = roles.resolve(schema, str(folder))
         free = [name for name in schema.names if name not in {*found.columns.values(), *(found.left_out or ())}]
@@ -170,7 +174,7 @@ def _find_recordings(
     else:
         files, _ = pick_kind(names, place)
         return None, files
-    kinds = {Path(name).suffix for name in recordings.facts}
+    kinds = {kind_of(name) for name in recordings.facts}
     if len(kinds) != 1 or not kinds <= {*RECORDING_KINDS}:
         raise TimeSeriesDataError(
             f"{place}: expected recordings in files of one kind, {', '.join(RECORDING_KINDS)}, got {sorted(kinds)}"
@@ -195,7 +199,7 @@ def _check_headers(headers: dict[str, Header], roles: Roles, place: str) -> None
             if is_table_of_files(header) or is_table_of_files(first):
                 table = name if is_table_of_files(header) else first_name
                 help_text = f"if {table} lists the files, pass metadata={Path(table).name!r}"
-            elif not header.is_named and name.endswith(".npy"):
+            elif not header.is_named and kind_of(name) == ".npy":
                 help_text = "channels_first says that arrays are (channels, time)"
             raise TimeSeriesDataError(
                 f"{place}: {name}: expected the columns of {first_name}, {some(expected)}, got {some(found)}: "

@@ -19,10 +19,10 @@ from .arrow import describe_channels
 from .downloads import cache_folder
 from .errors import TimeSeriesDataError, parsing
 from .recording_files import RECORDING_KINDS
-from .recording_folders import find_split, list_files
+from .recording_folders import find_split, find_split_word, list_files
 from .recordings import holds_recordings, read_recordings
 from .roles import Roles
-from .splits import SPLIT_WORDS, SPLITS
+from .splits import SPLITS
 from .table_files import TABLE_KINDS, load_tables
 from .tables import read_tables
 from .uci import download_har, is_epilepsy, read_epilepsy, read_har
@@ -127,8 +127,9 @@ def read_directory(folder: Path, options: Options) -> dict[str, Dataset]:
     for suffix in SPLIT_FILES:
         files = _find_split_files(folder, suffix)
         if files:
-            others = set(folder.rglob(f"*{suffix}")).difference(*files.values())
-            options.roles.reading.left_out += sorted(path.relative_to(folder).as_posix() for path in others)
+            read = {path for paths in files.values() for path in paths}
+            same = [name for name in list_files(folder) if Path(name).suffix == suffix]
+            options.roles.reading.left_out += [name for name in same if folder / name not in read]
             return read_files(files, options, str(folder))
     archives = list(folder.glob("*.zip"))
     if len(archives) == 1:
@@ -143,7 +144,7 @@ def read_directory(folder: Path, options: Options) -> dict[str, Dataset]:
 def _has_split_files(folder: Path) -> bool:
     """Returns whether a file of a directory that may hold many series is named after a split."""
     names = [Path(name) for name in list_files(folder)]
-    return any(name.suffix in SPLIT_FILES and _find_split_name(name.stem) for name in names)
+    return any(name.suffix in SPLIT_FILES and find_split_word(name.stem) for name in names)
 
 
 def _read_recordings(folder: Path, options: Options) -> dict[str, Dataset]:
@@ -160,8 +161,8 @@ def _read_recordings(folder: Path, options: Options) -> dict[str, Dataset]:
 def _find_split_files(folder: Path, suffix: str) -> dict[str, list[Path]]:
     """Returns the files of each split, by their names, or else those of their top folders; files that are named after
     no split are train."""
-    paths = sorted(folder.rglob(f"*{suffix}"))
-    names = {path: _find_split_name(path.stem) for path in paths}
+    paths = [folder / name for name in list_files(folder) if Path(name).suffix == suffix]
+    names = {path: find_split_word(path.stem) for path in paths}
     if not any(names.values()):
         names = {path: find_split(path.relative_to(folder).as_posix()) for path in paths}
     files: dict[str, list[Path]] = {}
@@ -174,12 +175,6 @@ def _find_split_files(folder: Path, suffix: str) -> dict[str, list[Path]]:
         for split, paths in files.items():
             files[split] = [path for path in paths if path.stem.rpartition("_")[0] == folder.name] or paths
     return files
-
-
-def _find_split_name(text: str) -> str | None:
-    """Returns the split of which a word stands in `text`, or None."""
-    words = re.findall("[a-z]+", text.lower())
-    return next((SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS), None)
 
 
 def read_files(files: dict[str, list[Path]], options: Options, place: str) -> dict[str, Dataset]:
@@ -232,7 +227,8 @@ def _check_kind(files: dict[str, list[Path]], place: str) -> str:
     if len(suffixes) != 1 or "train" not in files or not set(files) <= set(SPLITS):
         names = {split: [path.name for path in paths] for split, paths in files.items()}
         raise TimeSeriesDataError(
-            f"{place}: expected files of one kind for train and perhaps validation and test, got {names}"
+            f"{place}: expected files of one kind for train and perhaps validation and test, got {names}: if each "
+            "file of a directory is a recording, say so with file_pattern, such as '**'"
         )
     return suffixes.pop()
 

@@ -388,6 +388,48 @@ def test_contradictory_options_of_recordings(tmp_path):
         load(source, file_pattern="test/*.csv")
 
 
+def test_layouts_of_competitions_and_of_loggers(tmp_path):
+    """A table beside the folders lists the ids of the files; zips have a folder around all and those of a Mac."""
+    for row in range(8):
+        write(make_recording(row), tmp_path / "set" / ("train" if row < 6 else "test") / f"{row}.csv")
+    table = pd.DataFrame({"segment_id": np.arange(6), "target": np.arange(6) % 2})
+    table.to_csv(tmp_path / "set" / "train.csv", index=False)
+    dataset = load(tmp_path / "set", metadata="train.csv")
+    assert list(dataset) == ["train"] and by_first_value(dataset["train"], "labels") == {
+        row: row % 2 for row in range(6)
+    }
+    for split in ("train", "test"):
+        write_classes(tmp_path / "zipped" / "Set of 2024" / split)
+        for path in (tmp_path / "zipped" / "Set of 2024" / split).rglob("*.csv"):
+            path.rename(path.with_suffix(".CSV"))
+    (tmp_path / "zipped" / "__MACOSX").mkdir()
+    (tmp_path / "zipped" / "__MACOSX" / "._s0_0.csv").write_bytes(b"\0")
+    dataset = load(zip_folder(tmp_path / "zipped", tmp_path / "zipped.zip"))
+    assert {name: len(split) for name, split in dataset.items()} == {"train": 8, "test": 8}
+    assert dataset["test"].features["labels"].names == ["run", "walk"]
+
+
+def test_arrays_and_archive_files_that_are_no_recordings(tmp_path):
+    np.save(tmp_path / "X.npy", np.zeros((4, 5)))
+    np.save(tmp_path / "y.npy", np.zeros(4))
+    expect_error(tmp_path, "expected a directory written by save_to_disk")
+    for split in ("TRAIN", "TEST"):
+        write(make_recording(0), tmp_path / "txt" / f"Set_{split}.txt")
+    expect_error(tmp_path / "txt", "expected a directory written by save_to_disk")
+    for row in range(2):
+        write(make_recording(row), tmp_path / "tests" / f"test{row}.csv")
+    expect_error(tmp_path / "tests", "if each file of a directory is a recording, say so with file_pattern")
+    assert len(load(tmp_path / "tests", file_pattern="**")["train"]) == 2
+
+
+def test_a_recording_streams_and_a_cell_may_be_empty(tmp_path):
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).write_text("1,,3,\n4,5,6,\n7,8,9,\n")
+    stream = load(tmp_path, streaming=True)
+    first = next(iter(stream["train"]))["past_values"]
+    np.testing.assert_array_equal(first, [[1, np.nan, 3], [4, 5, 6], [7, 8, 9]])
+
+
 def test_a_file_that_was_written_again(tmp_path):
     for row in range(2):
         write(make_recording(row), tmp_path / f"{row}.csv")
