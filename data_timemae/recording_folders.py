@@ -20,7 +20,7 @@ from .splits import SPLIT_WORDS
 METADATA_NAMES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")  # as in the folders of `datasets`
 FILE_COLUMNS = ("file_name", "filename", "file", "path", "file_path", "filepath", "name")
 ABOUT = r"(readme|licen[cs]e|changelog|citation|notes?|description|about)\b.*"  # names of files about the data
-GROUP_FOLDER = (
+GROUP_NAME = (
     r"(group|subject|subj|sub|s|participant|part|volunteer|patient|person|pers|p|user|u|recording|rec|session|ses)"
     r"[ ._-]*[0-9]+"
 )
@@ -116,7 +116,7 @@ def read_pattern(names: list[str], pattern: str, place: str) -> Recordings:
         found = find_split(name) if split is None else SPLIT_WORDS[split.lower()]
         facts[name] = Facts(found or "train", fields.get("label"), fields.get("group"))
     some = next(iter(facts.values()))
-    source = f"by {pattern}"
+    source = "by file_pattern"
     left_out = [name for name in names if name not in facts]
     return Recordings(facts, some.label and source, some.group and source, left_out)
 
@@ -145,38 +145,42 @@ def read_names(names: list[str], has_labels: bool, place: str) -> Recordings:
     folders = [_without_split(name.split("/")[:-1]) for name in names]
     while all(folders) and len({parts[0] for parts in folders}) == 1:
         folders = [parts[1:] for parts in folders]  # the one folder that holds them all, as in most archives
-    depths = {len(parts) for parts in folders}
+    depths = Counter(map(len, folders))
     group_levels, label_levels = [], []
-    if len(depths) == 1:
-        for level in range(depths.pop()):
-            words = {parts[level] for parts in folders}
-            if all(re.fullmatch(GROUP_FOLDER, word.lower()) for word in words):
-                group_levels.append(level)
-            elif len(words) > 1:
-                label_levels.append(level)
-        unclear = len(group_levels) > 1
-    else:
-        unclear = not has_labels
-    words = {parts[level] for parts in folders for level in label_levels}
-    is_numbered = len(label_levels) == 1 and all(word.isdigit() for word in words)
-    if has_labels:
-        label_levels, unclear = [], unclear or is_numbered
-    if unclear or len(label_levels) > 1 or is_numbered:
-        shown = next((name for name in names if "/" in name), names[0])
+    for level in range(min(depths)):
+        words = {parts[level] for parts in folders}
+        if all(re.fullmatch(GROUP_NAME, word.lower()) for word in words):
+            group_levels.append(level)
+        elif len(words) > 1:
+            label_levels.append(level)
+    is_numbered = label_levels != [] and all(parts[level].isdigit() for parts in folders for level in label_levels)
+    if has_labels and not is_numbered:
+        label_levels = []
+    elif len(depths) > 1 or len(label_levels) > 1 or is_numbered:
+        deepest = max(folders, key=len)
+        usual = max(depths, key=lambda depth: depths[depth])
+        others = [name for name, parts in zip(names, folders, strict=True) if len(parts) != usual]
+        shown = names[folders.index(deepest)] + (f" and, at another depth, {others[0]}" if others else "")
         raise TimeSeriesDataError(
-            f"{place}: expected folders of classes, or of subjects such as s01, got {shown}: say what they are with "
-            "file_pattern, such as '{label}/{group}/*', '{label}/*', '{group}/*' or '**/{label}_{group}.csv' "
-            "('**' for nothing), or in a table of the files with metadata"
+            f"{place}: expected folders of classes, or of subjects such as s01, got {shown}: say which files are "
+            "recordings and what their folders are with file_pattern, such as '{label}/{group}/*', '{label}/*', "
+            "'{group}/*' or '**/{label}_{group}.csv' ('**' for nothing), or in a table of the files with metadata"
         )
+    labels = [parts[label_levels[0]] if label_levels else None for parts in folders]
+    groups = [parts[group_levels[0]] if group_levels else None for parts in folders]
+    group_source = "by folder" if group_levels else None
+    stems = [Path(name).stem for name in names]
+    if (
+        not group_levels
+        and len(set(stems)) < len(stems)
+        and all(re.fullmatch(GROUP_NAME, one.lower()) for one in stems)
+    ):
+        groups, group_source = [*stems], "by file name"  # sub_1.csv in the folder of each class
     facts = {
-        name: Facts(
-            split or "train",
-            parts[label_levels[0]] if label_levels else None,
-            parts[group_levels[0]] if group_levels else None,
-        )
-        for name, split, parts in zip(names, splits, folders, strict=True)
+        name: Facts(split or "train", label, group)
+        for name, split, label, group in zip(names, splits, labels, groups, strict=True)
     }
-    return Recordings(facts, "by folder" if label_levels else None, "by folder" if group_levels else None, [])
+    return Recordings(facts, "by folder" if label_levels else None, group_source, [])
 
 
 def _without_split(folders: list[str]) -> list[str]:

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from data_sources import expect_error, zip_folder
 
+import data_timemae.wide_tables
 from data_timemae import TimeSeriesDataError, channel_names, load_time_series
 
 
@@ -201,7 +202,7 @@ def test_a_table_of_files_that_is_taken_for_a_recording(tmp_path):
             r"expected folders of classes, or of subjects.*a/b/0.csv.*file_pattern",
         ),
         (["1/0.csv", "2/1.csv"], "expected folders of classes"),
-        (["a/0.csv", "1.csv"], "expected folders of classes"),
+        (["a/0.csv", "b/1.csv", "2.csv"], "expected folders of classes.*, got a/0.csv and, at another depth, 2.csv"),
     ],
 )
 def test_folders_that_may_be_anything(tmp_path, paths, message):
@@ -217,6 +218,29 @@ def test_folders_of_subjects(tmp_path):
     train = load(tmp_path)["train"]
     assert by_first_value(train, "labels") == {row: row % 2 for row in range(8)}
     assert by_first_value(train, "group") == {row: f"subject{row // 2}" for row in range(8)}
+
+
+def test_files_of_subjects(tmp_path):
+    for row in range(6):
+        write(make_recording(row), tmp_path / ["run", "walk"][row % 2] / f"sub_{row // 2}.csv")
+    assert by_first_value(load(tmp_path)["train"], "group") == {row: f"sub_{row // 2}" for row in range(6)}
+
+
+def test_few_recordings_are_held_at_a_time(tmp_path, monkeypatch):
+    write_classes(tmp_path)
+    whole = load(tmp_path)["train"]["past_values"][:]
+    monkeypatch.setattr("data_timemae.wide_tables.STEPS_AT_A_TIME", 17)
+    sizes = []
+    convert = data_timemae.wide_tables._convert_batch
+
+    def count(rows, *arguments, **options):
+        sizes.append(len(rows))
+        return convert(rows, *arguments, **options)
+
+    monkeypatch.setattr("data_timemae.wide_tables._convert_batch", count)
+    for series, again in zip(whole, load(tmp_path)["train"]["past_values"], strict=True):
+        np.testing.assert_array_equal(series, again)
+    assert sizes == [2] * 4
 
 
 def test_labels_in_the_files(tmp_path):
