@@ -235,7 +235,7 @@ def _copy(
         with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
             written = Path(scratch) / target.name
             with pa.ipc.new_stream(str(written), schema) as writer:
-                for name, fact in tqdm(facts.items(), desc="Reading files"):
+                for name, fact in tqdm(facts.items(), desc="Reading files", delay=2):
                     row = _read_row(folder / name, fact, headers[name], values, roles, channels_first)
                     found = [(row[column], schema.field(column).type) for column in schema.names]
                     columns = [part if isinstance(part, pa.Array) else pa.array(part, kind) for part, kind in found]

@@ -32,7 +32,7 @@ USUAL_NAMES = {
     ),
     "time": (
         r"(unix_?|date_?)?(time|timestamps?)([_(\[]+(m|u|µ|n)?s(ec(onds?)?)?[)\]]?)?",
-        r"date|seconds",
+        r"date|seconds?",
         r"t",
     ),
     "index": (r"unnamed:.*", r"(|__)index(_level_\d+__)?", r"level_0", r"row(_?(id|number|nr|no))?", r"rownames"),

@@ -67,7 +67,10 @@ def _check_ids(table: Dataset, mapping: ColumnMapping) -> None:
     bounds = find_series(table, mapping)
     if len(bounds) <= len(table):
         row = bounds[np.argmax(np.diff(bounds) > 1)]
-        raise TimeSeriesDataError(f"{mapping.place}: series {row} and {row + 1} have the same {mapping.roles['id']!r}")
+        raise TimeSeriesDataError(
+            f"{mapping.place}: series {row} and {row + 1} have the same {mapping.roles['id']!r}: if rows are time steps "
+            "of a series, pass layout='long'"
+        )
 
 
 def _convert_batch(
