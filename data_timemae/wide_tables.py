@@ -68,8 +68,8 @@ def _check_ids(table: Dataset, mapping: ColumnMapping) -> None:
     if len(bounds) <= len(table):
         row = bounds[np.argmax(np.diff(bounds) > 1)]
         raise TimeSeriesDataError(
-            f"{mapping.place}: series {row} and {row + 1} have the same {mapping.roles['id']!r}: if rows are time steps "
-            "of a series, pass layout='long'"
+            f"{mapping.place}: series {row} and {row + 1} have the same {mapping.roles['id']!r}: if rows are time "
+            "steps of a series, pass layout='long'"
         )
 
 
