@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
@@ -183,4 +184,9 @@ def _read_text(path: Path, header: Header, numbers: set[str]) -> pa.Table:
             rows = ((number, row) for number, row in rows if number > header.num_skipped)
             find_bad_row(path, rows, names, numbers, header.decimal_point, error)
         raise TimeSeriesDataError(f"{path}: expected rows of numbers: {error}") from error
+    if header.decimal_point == ",":  # numbers among the text: times and real-valued labels
+        for index, name in enumerate(names):
+            if name not in numbers:
+                text = pc.replace_substring_regex(table[name], r"^\s*([+-]?\d+),(\d+)\s*$", r"\1.\2")
+                table = table.set_column(index, name, text)
     return table

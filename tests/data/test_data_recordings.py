@@ -357,6 +357,16 @@ def test_text_formats(tmp_path, text, is_named):
     assert is_named == (channel_names(dataset) == ["x", "y"])
 
 
+def test_times_and_targets_with_a_decimal_comma(tmp_path, caplog):
+    for row in range(3):
+        frame = make_recording(row).assign(target=row / 2)
+        frame.insert(0, "time", np.arange(len(frame)) * (0.5 if row else 0.25))
+        frame.to_csv(tmp_path / f"{row}.csv", sep=";", decimal=",", index=False)
+    train = load(tmp_path, task="regression")["train"]
+    assert train["labels"][:] == [0, 0.5, 1] and train[0]["past_values"].shape == (7, 3)
+    assert "the time steps of 0.csv are 0.25 apart" in caplog.text
+
+
 def test_arrays_that_do_not_fit(tmp_path):
     for row in range(2):
         np.save(tmp_path / f"{row}.npy", make_recording(row).to_numpy().T)
