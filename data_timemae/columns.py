@@ -110,6 +110,7 @@ class ColumnMapping:
         target: The features of the data set.
         codes: The index of each class, where labels are classes.
         place: Where the table comes from, for errors.
+        has_ids_within_groups: Whether each group counts its ids anew, as trials of subjects are.
     """
 
     values: Values
@@ -118,6 +119,7 @@ class ColumnMapping:
     target: Features
     codes: dict[str, int] | None
     place: str
+    has_ids_within_groups: bool = False
 
     @property
     def channels(self) -> tuple[str, ...] | None:
@@ -161,18 +163,22 @@ def find_series(table: Dataset, mapping: ColumnMapping) -> np.ndarray:
     if "id" not in mapping.roles:
         return np.array([0, len(table)])
     column = mapping.roles["id"]
-    first_rows: dict[object, int] = {}
+    columns = [column, mapping.roles["group"]] if mapping.has_ids_within_groups else [column]
+    first_rows: dict[tuple, int] = {}
     row, previous = 0, None
-    for batch in table.select_columns([column]).iter(ROWS_AT_A_TIME):
-        runs = pc.run_end_encode(batch[column].combine_chunks())
-        starts = [0, *runs.run_ends.to_pylist()[:-1]]
-        for start, series_id in zip(starts, runs.values.to_pylist(), strict=True):
-            if series_id is None:
+    for batch in table.select_columns(columns).iter(ROWS_AT_A_TIME):
+        found = [batch[name].combine_chunks() for name in columns]
+        changes = [pc.fill_null(pc.not_equal(values[1:], values[:-1]), True) for values in found]
+        is_start = np.any([change.to_numpy(zero_copy_only=False) for change in changes], axis=0)
+        starts = np.concatenate([[0], np.flatnonzero(is_start) + 1])
+        ids = zip(*(values.take(starts).to_pylist() for values in found), strict=True)
+        for start, series_id in zip(starts.tolist(), ids, strict=True):
+            if series_id[0] is None:
                 raise TimeSeriesDataError(f"{mapping.place}: row {row + start} has no {column!r}")
             if series_id in first_rows and series_id != previous:
                 raise TimeSeriesDataError(
                     f"{mapping.place}: row {row + start}: expected the rows of each {column!r} in one run, got "
-                    f"{series_id!r} again, which began in row {first_rows[series_id]}"
+                    f"{series_id[0]!r} again, which began in row {first_rows[series_id]}"
                 )
             first_rows.setdefault(series_id, row + start)
             previous = series_id

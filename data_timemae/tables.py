@@ -70,7 +70,8 @@ def read_tables(
     result = {}
     for name, dataset in splits.items():
         dataset = dataset.select_columns(needed).with_format("arrow")
-        mapping = ColumnMapping(values, columns, dataset.features, target, codes, f"{place}, {name}")
+        within = columns.get("id") in roles.guessed and "group" in columns and columns["group"] != columns["id"]
+        mapping = ColumnMapping(values, columns, dataset.features, target, codes, f"{place}, {name}", within)
         result[name] = convert(dataset, mapping)
         if roles.is_long and columns.get("id") in roles.guessed and 1 < len(dataset) == len(result[name]):
             raise TimeSeriesDataError(

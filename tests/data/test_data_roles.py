@@ -143,6 +143,17 @@ def test_a_table_with_times_is_long_unless_its_columns_may_be_steps(tmp_path):
     assert load(tmp_path / "long.csv", layout="wide")["train"][0]["past_values"].shape == (2, 1)
 
 
+def test_trials_that_each_subject_counts_anew(tmp_path):
+    path = tmp_path / "long.csv"
+    make_long(trial=np.arange(24) // 6 % 2, subject=np.arange(24) // 12).to_csv(path, index=False)
+    train = load(path)["train"]
+    assert [len(series) for series in train["past_values"]] == [6] * 4
+    assert [str(group) for group in train["group"]] == ["0", "0", "1", "1"]
+    expect_error(path, "expected the rows of each 'trial' in one run, got '0' again", id_column="trial")
+    make_long(trial=np.arange(24) // 6 % 2, subject=0).to_csv(path, index=False)
+    expect_error(path, "expected the rows of each 'trial' in one run, got '0' again, which began in row 0")
+
+
 def test_an_id_that_is_an_index(tmp_path):
     make_long(id=np.arange(24))[:6].to_csv(tmp_path / "long.csv", index=False)
     expect_error(tmp_path / "long.csv", "expected 'id' to name a series of several rows.*ignore_columns='id'")
