@@ -11,15 +11,18 @@ The splits are `train`, `validation` and `test`; their columns are
 - `labels`, where the source has them: `ClassLabel` with names (classes) or `Value("float32")` (a real-valued target).
 - `group`, where it is known: the subject or recording that a series comes from, int64 or string.
 
-Tables (Parquet, CSV, JSON Lines, the Hub) and saved data sets stay on disk as memory-mapped Arrow, and so do the row
-numbers of their splits; archives of arrays and data sets in memory are held in memory.
+Tables (Parquet, CSV, JSON Lines, the Hub), recordings in files and saved data sets stay on disk as memory-mapped
+Arrow, and so do the row numbers of their splits; archives of arrays and data sets in memory are held in memory.
 
 What stands where: `sources` finds out what a source is and calls its reader, in `arrays`, `archives`, `uci` or
-`tables` (with `table_files`, `csv_files`, `columns`, `long_tables` and `wide_tables`). `arrow` has the Arrow format of
+`tables` (with `table_files`, `csv_files`, `columns`, `long_tables` and `wide_tables`), or `recordings` (with
+`recording_folders`, `recording_files` and `file_patterns`). `roles` says which column is what, and `reading` what was
+understood. `arrow` has the Arrow format of
 series, `labels` that of labels, and `formatting` the way back to numpy. `windows`, `splits`, `streams` and
 `statistics` work on what was read.
 """
 
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,10 +31,11 @@ from typing import Literal, get_args
 from datasets import Dataset, DatasetDict, IterableDatasetDict
 
 from .arrow import channel_names
-from .columns import Roles
 from .errors import TimeSeriesDataError
 from .formatting import TIME_SERIES_FORMAT
 from .labels import Task
+from .reading import Reading
+from .roles import Roles
 from .sources import Options, read_files, read_source
 from .splits import SPLITS, check_classes, hold_out, take_fraction
 from .statistics import DataSummary, Lengths, channel_statistics, summarise
@@ -53,10 +57,15 @@ __all__ = [
 ]
 
 
+logger = logging.getLogger(__name__)
+
+
 def load_time_series(
     source: str | os.PathLike | Dataset | DatasetDict | Mapping[str, str | os.PathLike],
     *,
     config: str | None = None,
+    file_pattern: str | None = None,
+    metadata: str | os.PathLike | None = None,
     task: Task | None = None,
     data_dir: str | os.PathLike | None = None,
     value_columns: str | list[str] | None = None,
@@ -64,6 +73,7 @@ def load_time_series(
     group_column: str | None = None,
     id_column: str | None = None,
     time_column: str | None = None,
+    ignore_columns: str | list[str] | None = None,
     layout: Literal["wide", "long"] | None = None,
     channels_first: bool | None = None,
     window: int | None = None,
@@ -88,14 +98,29 @@ def load_time_series(
               `.npy` file, which is `X_train`;
             - a `.ts`, `.arff` or `.tsv` file of the archives, or a `.pt` dictionary (`samples`, `labels`);
             - the CSV file of the UCI epileptic seizure recognition set;
+            - a directory, or a zip of one, with one file a recording: CSV, TSV, TXT or DAT with or without column
+              names, Parquet, or `.npy` arrays `(time, channels)`;
             - a Parquet, CSV or JSON Lines file, or the id of a data set on the Hub (see the column arguments);
             - a directory written by `save_to_disk`, or a `Dataset` or `DatasetDict` in memory.
 
             A file of one split is train. For more splits, give a directory, or a zip of one, in which the files are
             named after the splits (`X_TRAIN.ts`, `X_TEST.ts`; `train.pt`, `val.pt`, `test.pt`), or
             `{"train": path, "test": path}`.
+
+            Several files of the kinds that hold a recording each are taken for recordings, unless one of a kind that
+            may hold many series is named after a split, `id_column` or `layout="wide"` is given, each split has a
+            folder with one file, all are named as shards (`part-00000`, `data-00000-of-00002`), or they have a column
+            of lists: then they are tables. Folders `train`, `validation` and `test` on top are splits; the folders in
+            them are classes, or groups if they are called such as `s01` or `subject_3`, unless files have labels.
         config: Which of several versions to take: in a `.npz`, `"y5"` reads `y5_train` instead of `y_train`; for the
             seizure set `"two_classes"` (default) or `"five_classes"`; on the Hub, the configuration.
+        file_pattern: What the names of files with a recording each say, such as `"{label}/{group}_{}.csv"`: `{label}`,
+            `{group}` (or usual names of these, such as `{activity}` and `{subject}`) and `{split}`; `{}` and `*` stand
+            for any other text in a name, `**` for any folders. A pattern without a folder is that of the file name
+            alone. `{group:s[0-9]+}` says what a field may be. Files that do not match are left out.
+        metadata: A table that lists files with a recording each, in the directory or elsewhere: a column `file_name`
+            and columns with the usual names of labels, groups and `split`. By default `metadata.csv` (or `.jsonl`,
+            `.parquet`) in the directory, as `datasets` has it.
         task: Whether labels are classes ("classification") or real-valued targets ("regression"). By default what the
             source declares; else numbers are classes if all of them are whole, and targets otherwise. Text that reads
             as numbers counts as numbers, any other text names classes. Where that is in doubt, a warning says so.
@@ -103,13 +128,18 @@ def load_time_series(
         value_columns: In a table: one list column (time, or time × channels), or list columns of one channel each;
             or number columns, which are the time steps (wide) or the channels (long). By default `past_values`; else
             the only list column; else all columns that have no other role.
-        label_column, group_column: By default `labels` (or `label`) and `group`, where they exist.
+        label_column, group_column: By default the columns of the usual names (`labels`, `label`, `class`, `target`,
+            `activity`, `y` ...; `group`, `subject`, `participant`, `user`, `recording`, `session` ...), where they
+            exist. Other columns of such names are no values either, nor is an index that was written.
         id_column: Names a series. In a long table the rows of one series stand together; in a wide one an id stands
-            once.
+            once. By default, in a long table, a column of a usual name (`id`, `series_id`, `trial` ...), else the
+            group.
         time_column: In a long table, numbers or time stamps that increase within a series. It implies
-            `layout="long"`.
+            `layout="long"`. By default a column of a usual name (`time`, `timestamp` ...), which implies it too unless
+            there are many numbered columns or `value_columns`.
+        ignore_columns: Columns to leave out, by their names or patterns of names (`"mag_*"`).
         layout: Of number columns: `"wide"`, a series a row (default), or `"long"`, a time step a row. A long table
-            without `id_column` is one recording.
+            without `id_column` or groups is one recording, and each file of a directory is one.
         channels_first: `.npz`, `.npy` and `.pt` arrays are `(cases, channels, time)`. By default they are
             `(cases, time, channels)`, except that in `.pt` files the shorter axis is taken for the channels.
         window, stride: Cut every series into windows of `window` time steps, one each `stride` steps (default:
@@ -142,8 +172,11 @@ def load_time_series(
     _check_windows(window, stride)
     if task not in (None, *get_args(Task)):
         raise ValueError(f"expected task 'classification' or 'regression', got {task!r}")
+    reading = Reading()
     options = Options(
         config=config,
+        file_pattern=file_pattern,
+        metadata=metadata,
         data_dir=data_dir,
         channels_first=channels_first,
         roles=Roles(
@@ -152,9 +185,11 @@ def load_time_series(
             group=group_column,
             id=id_column,
             time=time_column,
+            ignored=(ignore_columns,) if isinstance(ignore_columns, str) else tuple(ignore_columns or ()),
             layout=layout,
             windowed=window is not None,
             task=task,
+            reading=reading,
         ),
     )
 
@@ -162,6 +197,7 @@ def load_time_series(
     if window is not None:
         for name, dataset in splits.items():
             splits[name] = cut_windows(dataset, window, stride or window, window_label, f"{place}, {name}")
+    logger.info("%s: %s", place, reading.describe(splits, window is not None))
     check_classes(splits, place)
     if test_size and "test" not in splits:
         splits["train"], splits["test"] = hold_out(splits["train"], test_size, seed, f"{place}: test")
@@ -182,6 +218,9 @@ def _read(
     source: str | os.PathLike | Dataset | DatasetDict | Mapping[str, str | os.PathLike], options: Options
 ) -> tuple[dict[str, Dataset], str]:
     """Returns a data set for each split that the source publishes, and the name of the source, for errors."""
+    by_file = options.file_pattern is not None or options.metadata is not None
+    if by_file and isinstance(source, Dataset | DatasetDict | Mapping):
+        raise ValueError("expected a directory or its zip for file_pattern and metadata, got another source")
     if isinstance(source, Dataset | DatasetDict):
         place = "the data set in memory"
         return read_tables(source, options.roles, place), place

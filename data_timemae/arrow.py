@@ -136,6 +136,11 @@ def is_number(text: str) -> bool:
 # --- Columns ---
 
 
+def storage_type(arrow_type: pa.DataType) -> pa.DataType:
+    """Returns the type in which values are stored, of arrays (`Array2D`) that of lists."""
+    return getattr(arrow_type, "storage_type", arrow_type)
+
+
 def read_column(dataset: Dataset, name: str) -> Iterator[tuple[int, pa.Array]]:
     """Yields the number of the first row and the values of each batch of a column."""
     start = 0

@@ -1,64 +1,25 @@
 # Copyright 2026 The TimeMAE for Hugging Face authors. Licensed under the Apache License, Version 2.0.
-"""Columns of tables: which is what, and their values as numbers."""
+"""Columns of tables: which hold the values, and these as numbers."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import ClassLabel, Dataset, Features, List, Value
 
-from .arrow import is_number, read_column
-from .csv_files import UNNAMED
+from .arrow import is_number, read_column, storage_type
 from .errors import TimeSeriesDataError
-from .labels import Task, check_codes, encode_labels
+from .labels import check_codes, encode_labels
+from .roles import Roles
 
 
 ROWS_AT_A_TIME = 100_000  # of a long table
 PACKED = "(values)"  # the column of lists in which columns of numbers are packed
 
 
-# --- Roles ---
-
-
-@dataclass(frozen=True)
-class Roles:
-    """What the caller of `load_time_series` says about the columns of a table.
-
-    Args:
-        values: The columns of values.
-        labels, group, id, time: The column of that role.
-        layout: Whether number columns are time steps ("wide") or channels ("long").
-        windowed: Whether windows are cut: then labels may be given per time step, and an id serves as a group.
-        task: What the labels are, of arrays too; None finds out, see `label_feature`.
-    """
-
-    values: list[str] | None = None
-    labels: str | None = None
-    group: str | None = None
-    id: str | None = None
-    time: str | None = None
-    layout: Literal["wide", "long"] | None = None
-    windowed: bool = False
-    task: Task | None = None
-
-    @property
-    def is_long(self) -> bool:
-        """Whether a row is a time step."""
-        return self.layout == "long" or self.time is not None
-
-    def assign(self, columns: list[str]) -> dict[str, str]:
-        """Returns a dict from roles to columns, of all roles but the values that there are."""
-        roles = {"labels": self.labels, "group": self.group, "id": self.id, "time": self.time}
-        if self.labels is None:
-            roles["labels"] = next((name for name in ("labels", "label") if name in columns), None)
-        if self.group is None and "group" in columns:
-            roles["group"] = "group"
-        elif self.group is None and self.windowed:
-            roles["group"] = self.id
-        return {role: column for role, column in roles.items() if column is not None}
+# --- Columns of values ---
 
 
 @dataclass(frozen=True)
@@ -81,13 +42,12 @@ class Values:
         return (PACKED,) if self.packed else self.names
 
 
-def find_values(schema: pa.Schema, columns: dict[str, str], roles: Roles, place: str) -> Values:
+def find_values(schema: pa.Schema, roles: Roles, place: str) -> Values:
     """Finds the columns of values: those named, or `past_values`, or the only list column, or all free columns.
 
     Args:
         schema: Names and types of all columns.
-        columns: A dict from roles to columns, of all other roles.
-        roles: What the caller says.
+        roles: What the columns are, from `Roles.resolve`.
         place: Where the table comes from, for errors.
 
     Returns:
@@ -96,8 +56,8 @@ def find_values(schema: pa.Schema, columns: dict[str, str], roles: Roles, place:
     Raises:
         TimeSeriesDataError: there are none, or which ones is not clear, or they hold records.
     """
-    taken = set(columns.values())
-    free = [name for name in schema.names if name not in taken and not name.startswith(UNNAMED)]
+    taken = {*roles.columns.values(), *(roles.left_out or ())}
+    free = [name for name in schema.names if name not in taken]
     if roles.values:
         names = tuple(roles.values)
     elif "past_values" in free:
@@ -107,9 +67,11 @@ def find_values(schema: pa.Schema, columns: dict[str, str], roles: Roles, place:
         if len(nested) > 1:
             raise TimeSeriesDataError(f"{place}: expected one list column, or value_columns; got {nested}")
         if not free:
-            raise TimeSeriesDataError(f"{place}: expected columns of values, got {schema.names}")
+            raise TimeSeriesDataError(
+                f"{place}: expected columns of values, got {some(schema.names)}: name them with value_columns"
+            )
         names = tuple(nested or free)
-    check_columns([*names, *columns.values()], schema.names, place)
+    check_columns([*names, *roles.columns.values()], schema.names, place)
     types = [storage_type(schema.field(name).type) for name in names]
     for name, found in zip(names, types, strict=True):
         if pa.types.is_nested(found) and not holds_lists(found):
@@ -143,11 +105,12 @@ class ColumnMapping:
 
     Args:
         values: The columns of values.
-        roles: A dict from roles to columns, as `Roles.assign` returns it.
+        roles: A dict from roles to columns, as `Roles.columns` has it.
         source: The features of the table.
         target: The features of the data set.
         codes: The index of each class, where labels are classes.
         place: Where the table comes from, for errors.
+        has_ids_within_groups: Whether each group counts its ids anew, as trials of subjects are.
     """
 
     values: Values
@@ -156,6 +119,7 @@ class ColumnMapping:
     target: Features
     codes: dict[str, int] | None
     place: str
+    has_ids_within_groups: bool = False
 
     @property
     def channels(self) -> tuple[str, ...] | None:
@@ -181,11 +145,6 @@ def without_list(feature: List | ClassLabel | Value) -> ClassLabel | Value:
     return feature.feature if isinstance(feature, List) else feature
 
 
-def storage_type(arrow_type: pa.DataType) -> pa.DataType:
-    """Returns the type in which values are stored, of arrays (`Array2D`) that of lists."""
-    return getattr(arrow_type, "storage_type", arrow_type)
-
-
 def holds_lists(arrow_type: pa.DataType) -> bool:
     """Returns whether values of a type are lists."""
     kinds = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
@@ -204,18 +163,22 @@ def find_series(table: Dataset, mapping: ColumnMapping) -> np.ndarray:
     if "id" not in mapping.roles:
         return np.array([0, len(table)])
     column = mapping.roles["id"]
-    first_rows: dict[object, int] = {}
+    columns = [column, mapping.roles["group"]] if mapping.has_ids_within_groups else [column]
+    first_rows: dict[tuple, int] = {}
     row, previous = 0, None
-    for batch in table.select_columns([column]).iter(ROWS_AT_A_TIME):
-        runs = pc.run_end_encode(batch[column].combine_chunks())
-        starts = [0, *runs.run_ends.to_pylist()[:-1]]
-        for start, series_id in zip(starts, runs.values.to_pylist(), strict=True):
-            if series_id is None:
+    for batch in table.select_columns(columns).iter(ROWS_AT_A_TIME):
+        found = [batch[name].combine_chunks() for name in columns]
+        changes = [pc.fill_null(pc.not_equal(values[1:], values[:-1]), True) for values in found]
+        is_start = np.any([change.to_numpy(zero_copy_only=False) for change in changes], axis=0)
+        starts = np.concatenate([[0], np.flatnonzero(is_start) + 1])
+        ids = zip(*(values.take(starts).to_pylist() for values in found), strict=True)
+        for start, series_id in zip(starts.tolist(), ids, strict=True):
+            if series_id[0] is None:
                 raise TimeSeriesDataError(f"{mapping.place}: row {row + start} has no {column!r}")
             if series_id in first_rows and series_id != previous:
                 raise TimeSeriesDataError(
                     f"{mapping.place}: row {row + start}: expected the rows of each {column!r} in one run, got "
-                    f"{series_id!r} again, which began in row {first_rows[series_id]}"
+                    f"{series_id[0]!r} again, which began in row {first_rows[series_id]}"
                 )
             first_rows.setdefault(series_id, row + start)
             previous = series_id

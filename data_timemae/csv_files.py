@@ -2,7 +2,7 @@
 """CSV files: the header, and the line in which something is wrong."""
 
 import csv
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -82,14 +82,37 @@ def _find_bad_line(path: Path, header: list[str], number_columns: set[str], caus
     with parsing(path, "comma-separated values"), path.open(newline="", encoding="utf-8-sig") as file:
         rows = csv.reader(file)
         next(rows)
-        for row in rows:
-            if not row:
-                continue
-            place = f"{path}, line {rows.line_num}"
-            if len(row) != len(header):
-                raise TimeSeriesDataError(f"{place}: expected {len(header)} columns, got {len(row)}") from cause
-            for name, cell in zip(header, row, strict=True):
-                if name in number_columns and cell and not is_number(cell):
-                    raise TimeSeriesDataError(
-                        f"{place}, column {name!r}: expected a number (or a role for the column), got {cell!r}"
-                    ) from cause
+        find_bad_row(path, ((rows.line_num, row) for row in rows if row), header, number_columns, ".", cause)
+
+
+def find_bad_row(
+    path: Path,
+    rows: Iterable[tuple[int, list[str]]],
+    header: list[str],
+    number_columns: set[str],
+    decimal_point: str,
+    cause: Exception,
+) -> None:
+    """Looks for what is wrong in rows of text.
+
+    Args:
+        path: Their file.
+        rows: The number of the line and the cells of each row.
+        header: The names of the columns.
+        number_columns: The columns that are to hold numbers.
+        decimal_point: Of these numbers.
+        cause: The error of the parser.
+
+    Raises:
+        TimeSeriesDataError: a row has other columns than the header, or text among numbers.
+    """
+    for line, row in rows:
+        place = f"{path}, line {line}"
+        if len(row) != len(header):
+            raise TimeSeriesDataError(f"{place}: expected {len(header)} columns, got {len(row)}") from cause
+        for name, cell in zip(header, row, strict=True):
+            if name in number_columns and cell and not is_number(cell.replace(decimal_point, ".")):
+                raise TimeSeriesDataError(
+                    f"{place}, column {name!r}: expected a number (or a role for the column, or its name in "
+                    f"ignore_columns), got {cell!r}"
+                ) from cause

@@ -66,7 +66,7 @@ def _gather_batch(
     rows = table[first_row : int(ends[-1])]
     starts = starts - first_row
     if "time" in roles:
-        _check_times(rows[roles["time"]], starts, first_row, f"{place}, column {roles['time']!r}")
+        check_times(rows[roles["time"]], starts, first_row, f"{place}, column {roles['time']!r}")
     if mapping.values.packed:
         steps = rows[PACKED].combine_chunks().flatten().to_numpy().reshape(len(rows), -1)
     else:
@@ -102,7 +102,20 @@ def _take_one_per_series(
     return column.take(starts)
 
 
-def _check_times(column: pa.ChunkedArray, starts: np.ndarray, first_row: int, place: str) -> None:
+def check_times(column: pa.ChunkedArray, starts: np.ndarray, first_row: int, place: str) -> np.ndarray:
+    """Checks that times increase within each series.
+
+    Args:
+        column: Numbers or time stamps, or text that reads as such.
+        starts: The first row of each series.
+        first_row, place: Where the column comes from, for errors.
+
+    Returns:
+        The times, numbers or `datetime64`.
+
+    Raises:
+        TimeSeriesDataError: a time is missing, malformed, or not after the one before.
+    """
     times = column.to_pandas()
     missing = times.isna()
     if missing.any():
@@ -116,5 +129,7 @@ def _check_times(column: pa.ChunkedArray, starts: np.ndarray, first_row: int, pl
     if is_late.any():
         row = np.argmax(is_late)
         raise TimeSeriesDataError(
-            f"{place}: row {first_row + row + 1}: expected a time after {times[row]}, got {times[row + 1]}"
+            f"{place}: row {first_row + row + 1}: expected a time after {times[row]}, got {times[row + 1]}: if the "
+            "rows are in order, leave the column out with ignore_columns"
         )
+    return times

@@ -1,6 +1,9 @@
 # Copyright 2026 The TimeMAE for Hugging Face authors. Licensed under the Apache License, Version 2.0.
 """Sources: what a path, a name or a mapping stands for, and which reader it needs."""
 
+import contextlib
+import hashlib
+import json
 import os
 import re
 import tempfile
@@ -12,10 +15,14 @@ from datasets import Dataset, load_dataset, load_from_disk
 
 from .archives import ARCHIVE_READERS, download_archive_set, find_embedded_set, is_archive_set
 from .arrays import encode_arrays, load_npy, load_npz, read_named_arrays, read_pt
-from .columns import Roles
+from .arrow import describe_channels
 from .downloads import cache_folder
 from .errors import TimeSeriesDataError, parsing
-from .splits import SPLIT_WORDS, SPLITS
+from .recording_files import RECORDING_KINDS
+from .recording_folders import find_split, find_split_word, list_files
+from .recordings import holds_recordings, read_recordings
+from .roles import Roles
+from .splits import SPLITS
 from .table_files import TABLE_KINDS, load_tables
 from .tables import read_tables
 from .uci import download_har, is_epilepsy, read_epilepsy, read_har
@@ -32,6 +39,8 @@ class Options:
 
     Args:
         config: Which of several versions to take.
+        file_pattern: What the names of files with a recording each say.
+        metadata: A table that lists such files.
         data_dir: Where downloads are kept; on the Hub, its `data_dir`.
         channels_first: Whether arrays are `(cases, channels, time)`.
         roles: Which columns of a table are what.
@@ -39,6 +48,8 @@ class Options:
     """
 
     config: str | None = None
+    file_pattern: str | None = None
+    metadata: str | os.PathLike | None = None
     data_dir: str | os.PathLike | None = None
     channels_first: bool | None = None
     roles: Roles = field(default_factory=Roles)
@@ -60,6 +71,8 @@ def read_source(source: str, options: Options) -> dict[str, Dataset]:
         return read_directory(path, options)
     if path.suffix == ".zip" and path.exists():
         return read_zip(path, options)
+    if options.file_pattern is not None or options.metadata is not None:
+        raise ValueError(f"expected a directory or its zip for file_pattern and metadata, got {source!r}")
     if path.exists() or path.suffix in KNOWN_FILES:
         return read_files({"train": [path]}, options, source)
     return _read_name(source, options)
@@ -97,6 +110,8 @@ def read_directory(folder: Path, options: Options) -> dict[str, Dataset]:
         FileNotFoundError: a file that belongs to the layout is missing.
         TimeSeriesDataError: the layout is not known, or a file is malformed.
     """
+    if options.file_pattern is not None or options.metadata is not None:
+        return _read_recordings(folder, options)
     if (folder / "dataset_dict.json").exists() or (folder / "state.json").exists():
         with parsing(folder, "a directory written by save_to_disk"):
             table = load_from_disk(folder)
@@ -107,41 +122,59 @@ def read_directory(folder: Path, options: Options) -> dict[str, Dataset]:
     if (folder / "X_train.npy").exists():
         arrays = {path.stem: load_npy(path) for path in folder.glob("*.npy")}
         return _read_arrays(arrays, options, str(folder))
+    if not _has_split_files(folder) and holds_recordings(folder, options.roles):
+        return _read_recordings(folder, options)
     for suffix in SPLIT_FILES:
         files = _find_split_files(folder, suffix)
         if files:
+            read = {path for paths in files.values() for path in paths}
+            same = [name for name in list_files(folder) if Path(name).suffix == suffix]
+            options.roles.reading.left_out += [name for name in same if folder / name not in read]
             return read_files(files, options, str(folder))
     archives = list(folder.glob("*.zip"))
     if len(archives) == 1:
         return read_zip(archives[0], options)
     raise TimeSeriesDataError(
-        f"{folder}: expected a directory written by save_to_disk, the UCI HAR folder, or files named after train and "
-        f"test of the kinds {', '.join(SPLIT_FILES)}; got {sorted(os.listdir(folder))[:10]}"
+        f"{folder}: expected a directory written by save_to_disk, the UCI HAR folder, files named after train and "
+        f"test of the kinds {', '.join(SPLIT_FILES)}, or several files of a recording each of the kinds "
+        f"{', '.join(RECORDING_KINDS)}; got {sorted(os.listdir(folder))[:10]}"
     )
 
 
+def _has_split_files(folder: Path) -> bool:
+    """Returns whether a file of a directory that may hold many series is named after a split."""
+    names = [Path(name) for name in list_files(folder)]
+    return any(name.suffix in SPLIT_FILES and find_split_word(name.stem) for name in names)
+
+
+def _read_recordings(folder: Path, options: Options) -> dict[str, Dataset]:
+    """Returns the splits of a directory with one file a recording."""
+    tables, roles, channels = read_recordings(
+        folder, options.roles, options.file_pattern, options.metadata, options.channels_first
+    )
+    splits = read_tables(tables, roles, str(folder))
+    for dataset in splits.values():
+        dataset.info.description = describe_channels(channels)
+    return splits
+
+
 def _find_split_files(folder: Path, suffix: str) -> dict[str, list[Path]]:
-    """Returns the files of each split, by their names; files that are named after no split are train."""
+    """Returns the files of each split, by their names, or else those of their top folders; files that are named after
+    no split are train."""
+    paths = [folder / name for name in list_files(folder) if Path(name).suffix == suffix]
+    names = {path: find_split_word(path.stem) for path in paths}
+    if not any(names.values()):
+        names = {path: find_split(path.relative_to(folder).as_posix()) for path in paths}
     files: dict[str, list[Path]] = {}
-    unnamed = []
-    for path in sorted(folder.rglob(f"*{suffix}")):
-        split = _find_split_name(path.stem)
-        if split is None:
-            unnamed.append(path)
-        else:
+    for path, split in names.items():
+        if split is not None:
             files.setdefault(split, []).append(path)
-    if not files and unnamed:
-        return {"train": unnamed}
+    if not files and paths:
+        return {"train": paths}
     if suffix not in TABLE_KINDS:  # beside X_TRAIN.ts the archives put variants of the set: X_eq_TRAIN.ts
         for split, paths in files.items():
             files[split] = [path for path in paths if path.stem.rpartition("_")[0] == folder.name] or paths
     return files
-
-
-def _find_split_name(text: str) -> str | None:
-    """Returns the split of which a word stands in `text`, or None."""
-    words = re.findall("[a-z]+", text.lower())
-    return next((SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS), None)
 
 
 def read_files(files: dict[str, list[Path]], options: Options, place: str) -> dict[str, Dataset]:
@@ -163,8 +196,8 @@ def read_files(files: dict[str, list[Path]], options: Options, place: str) -> di
     first = files["train"][0]
     has_epilepsy = suffix == ".csv" and is_epilepsy(first)
     if suffix in TABLE_KINDS and not has_epilepsy:
-        tables, values = load_tables(files, options.roles, place)
-        return read_tables(tables, options.roles, place, values)
+        tables, values, roles = load_tables(files, options.roles, place)
+        return read_tables(tables, roles, place, values)
     names = sorted(path.name for paths in files.values() for path in paths)
     if len(names) != len(files):
         raise TimeSeriesDataError(f"{place}: expected one file a split, got {names}")
@@ -194,7 +227,8 @@ def _check_kind(files: dict[str, list[Path]], place: str) -> str:
     if len(suffixes) != 1 or "train" not in files or not set(files) <= set(SPLITS):
         names = {split: [path.name for path in paths] for split, paths in files.items()}
         raise TimeSeriesDataError(
-            f"{place}: expected files of one kind for train and perhaps validation and test, got {names}"
+            f"{place}: expected files of one kind for train and perhaps validation and test, got {names}: if each "
+            "file of a directory is a recording, say so with file_pattern, such as '**'"
         )
     return suffixes.pop()
 
@@ -212,27 +246,50 @@ def _read_arrays(arrays: dict, options: Options, place: str) -> dict[str, Datase
 
 
 def read_zip(path: Path, options: Options) -> dict[str, Dataset]:
-    """Reads a zip as the directory that it holds. Tables are refused, as they are read in place.
+    """Reads a zip as the directory that it holds. Files of tables and recordings are unpacked into the cache, as they
+    are read in place.
 
     Returns:
         A data set for each split.
 
     Raises:
-        TimeSeriesDataError: the zip is damaged, holds tables, files outside of its folder or far more than its size
-            tells, or its directory cannot be read.
+        TimeSeriesDataError: the zip is damaged, holds files outside of its folder or far more than its size tells, or
+            its directory cannot be read.
     """
     limit = unpack_limit(path) if options.unpack_limit is None else options.unpack_limit
-    with tempfile.TemporaryDirectory() as scratch:
-        with parsing(path, "a zip archive"), zipfile.ZipFile(path) as archive:
-            for name in archive.namelist():
-                if not Path(scratch, name).resolve().is_relative_to(Path(scratch).resolve()):
-                    raise TimeSeriesDataError(f"{path}: expected files inside of the archive's folder, got {name!r}")
-                if Path(name).suffix in TABLE_KINDS:
-                    raise TimeSeriesDataError(f"{path}: tables are read in place: unpack the archive to read {name!r}")
-            size = check_unpacked(archive, limit, path, "unpack it and read its directory")
-            archive.extractall(scratch)
+    with parsing(path, "a zip archive"), zipfile.ZipFile(path) as archive, contextlib.ExitStack() as stack:
+        for name in archive.namelist():
+            if not Path("/folder", name).resolve().is_relative_to("/folder"):
+                raise TimeSeriesDataError(f"{path}: expected files inside of the archive's folder, got {name!r}")
+        size = check_unpacked(archive, limit, path, "unpack it and read its directory")
+        if _is_read_in_place(archive.namelist()):
+            folder = _unpack_into_cache(archive)
+        else:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            archive.extractall(folder)
+        stack = stack.pop_all()
+    with stack:
         try:
             # Half of the rest, so that an archive that holds itself comes to an end.
-            return read_directory(Path(scratch), replace(options, unpack_limit=(limit - size) // 2))
+            return read_directory(folder, replace(options, unpack_limit=(limit - size) // 2))
         except (FileNotFoundError, TimeSeriesDataError) as error:
-            raise TimeSeriesDataError(str(error).replace(scratch, str(path))) from error
+            raise TimeSeriesDataError(str(error).replace(str(folder), str(path))) from error
+
+
+def _unpack_into_cache(archive: zipfile.ZipFile) -> Path:
+    """Returns the folder in the cache with the files of an archive. Unless it is there, it is made."""
+    members = [(member.filename, member.CRC, member.file_size) for member in archive.infolist()]
+    folder = cache_folder() / f"zip-{hashlib.sha256(json.dumps(members).encode()).hexdigest()[:32]}"
+    if not folder.is_dir():
+        cache_folder().mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache_folder()) as scratch:
+            archive.extractall(Path(scratch, "files"))
+            os.replace(Path(scratch, "files"), folder)
+    return folder
+
+
+def _is_read_in_place(names: list[str]) -> bool:
+    """Returns whether the files of an archive are tables or recordings, of which copies are kept in the cache."""
+    if any("train/Inertial Signals/" in name for name in names):
+        return False
+    return any(Path(name).suffix in (*TABLE_KINDS, *RECORDING_KINDS) for name in names)

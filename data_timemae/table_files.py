@@ -20,10 +20,11 @@ import pyarrow.parquet as pq
 from datasets import Dataset, DatasetDict, Features, List, Value, load_dataset
 from datasets.table import table_cast
 
-from .columns import PACKED, Roles, Values, check_columns, find_values, some, to_floats
+from .columns import PACKED, Values, check_columns, find_values, some, to_floats
 from .csv_files import read_csv, read_header
 from .downloads import cache_folder
 from .errors import TimeSeriesDataError, parsing
+from .roles import Roles
 
 
 TABLE_KINDS = {".parquet": "parquet", ".csv": "csv", ".jsonl": "json", ".json": "json"}
@@ -31,7 +32,7 @@ VALUES_AT_A_TIME = 1_000_000  # of a Parquet file
 CACHE_VERSION = 1  # of the Arrow files
 
 
-def load_tables(files: dict[str, list[Path]], roles: Roles, place: str) -> tuple[DatasetDict, Values | None]:
+def load_tables(files: dict[str, list[Path]], roles: Roles, place: str) -> tuple[DatasetDict, Values | None, Roles]:
     """Copies the files of each split into Arrow files in the cache.
 
     Args:
@@ -40,7 +41,8 @@ def load_tables(files: dict[str, list[Path]], roles: Roles, place: str) -> tuple
         place: Their names, for errors.
 
     Returns:
-        The tables, and which of their columns hold the values. Of JSON Lines this is None, as all columns are kept.
+        The tables, which of their columns hold the values, and which have what role. Of JSON Lines these are None and
+        the roles as given, as all columns are kept.
 
     Raises:
         TimeSeriesDataError: a file is malformed, has other columns than the first of its split, or lacks columns.
@@ -54,8 +56,10 @@ def load_tables(files: dict[str, list[Path]], roles: Roles, place: str) -> tuple
     else:
         schemas = {split: [_read_schema(path, kind) for path in paths] for split, paths in files.items()}
         first = schemas["train"][0]
-        columns = roles.assign(first.names)
-        values = find_values(first, columns, roles, place)
+        roles = roles.resolve(first, place)
+        columns = roles.columns
+        values = find_values(first, roles, place)
+        roles.tell(first.names, values.names)
         needed = list(dict.fromkeys([*values.names, *columns.values()]))
         for split, paths in files.items():
             check_columns(needed, schemas[split][0].names, f"{place}, {split}")
@@ -69,7 +73,7 @@ def load_tables(files: dict[str, list[Path]], roles: Roles, place: str) -> tuple
             continue
         with parsing(f"{paths[0]} to {paths[-1].name}", "columns of the same types"):
             splits[split] = datasets.concatenate_datasets(parts[split])
-    return DatasetDict(splits), values
+    return DatasetDict(splits), values, roles
 
 
 def _check_names(paths: list[Path], names: list[list[str]]) -> None:
@@ -91,7 +95,7 @@ def _read_schema(path: Path, kind: str) -> pa.Schema:
 
 def _load_json(path: Path) -> Dataset:
     with parsing(path, "a json table"):
-        cache_dir = str(cache_folder() / f"table-{_key(path)}")
+        cache_dir = str(cache_folder() / f"table-{file_key(path)}")
         return load_dataset("json", data_files=str(path), split="train", cache_dir=cache_dir)
 
 
@@ -100,7 +104,7 @@ def _load_json(path: Path) -> Dataset:
 
 def _copy(path: Path, kind: str, values: Values, kept: list[str]) -> Dataset:
     """Returns the columns of a file that are needed, from its copy in the cache, which is made unless it is there."""
-    target = cache_folder() / f"table-{_key(path, values.names, values.packed, kept)}.arrow"
+    target = cache_folder() / f"table-{file_key(path, values.names, values.packed, kept)}.arrow"
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
@@ -112,8 +116,8 @@ def _copy(path: Path, kind: str, values: Values, kept: list[str]) -> Dataset:
         return Dataset.from_file(str(target))
 
 
-def _key(path: Path, *choice: object) -> str:
-    """Returns what identifies the content of a file and what is read of it.
+def file_key(path: Path, *choice: object) -> str:
+    """Returns what identifies the content of a file and what is read of it, for names in the cache.
 
     The time stamp of the content alone can be set back, but not that of the last change of the file; where the system
     has none such, or it is coarse, the ends of the file say more. A Parquet file ends on where its columns lie.

@@ -9,7 +9,6 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
 from .arrow import describe_channels, is_series_feature, series_feature
 from .columns import (
     ColumnMapping,
-    Roles,
     Values,
     check_columns,
     find_distinct,
@@ -22,6 +21,7 @@ from .columns import (
 from .errors import TimeSeriesDataError
 from .labels import label_feature, number_classes
 from .long_tables import convert_long_table
+from .roles import Roles
 from .splits import SPLIT_WORDS, SPLITS
 from .wide_tables import convert_wide_table
 
@@ -35,7 +35,7 @@ def read_tables(
         table: The splits, under any of the usual names; a single table is train.
         roles: Which columns are what.
         place: Where the table comes from, for errors.
-        values: Which columns hold the values, if that is known already.
+        values: Which columns hold the values, if that is known already; then `roles` are resolved.
 
     Returns:
         A data set for each split, which lies where the table lies: on disk or in memory.
@@ -45,9 +45,12 @@ def read_tables(
     """
     splits = _name_splits(table, place)
     train = splits["train"]
-    columns = roles.assign(train.column_names)
     if values is None:
-        values = replace(find_values(train.data.schema, columns, roles, place), packed=False)
+        is_told, roles = roles.left_out is not None, roles.resolve(train.data.schema, place)
+        values = replace(find_values(train.data.schema, roles, place), packed=False)
+        if not is_told:
+            roles.tell(train.column_names, values.names)
+    columns = roles.columns
     needed = list(dict.fromkeys([*values.columns, *columns.values()]))
     for name, dataset in splits.items():
         check_columns(needed, dataset.column_names, f"{place}, {name}")
@@ -67,8 +70,14 @@ def read_tables(
     result = {}
     for name, dataset in splits.items():
         dataset = dataset.select_columns(needed).with_format("arrow")
-        mapping = ColumnMapping(values, columns, dataset.features, target, codes, f"{place}, {name}")
+        within = columns.get("id") in roles.guessed and "group" in columns and columns["group"] != columns["id"]
+        mapping = ColumnMapping(values, columns, dataset.features, target, codes, f"{place}, {name}", within)
         result[name] = convert(dataset, mapping)
+        if roles.is_long and columns.get("id") in roles.guessed and 1 < len(dataset) == len(result[name]):
+            raise TimeSeriesDataError(
+                f"{mapping.place}: expected {columns['id']!r} to name a series of several rows, got another in each "
+                f"row: if it is an index, pass ignore_columns={columns['id']!r}; else name a series with id_column"
+            )
         if mapping.channels:
             result[name].info.description = describe_channels(list(mapping.channels))
     return result

@@ -7,9 +7,13 @@ import pyarrow.compute as pc
 from datasets import Dataset, List
 
 from .arrow import encode_series
-from .columns import ColumnMapping, find_series, holds_lists, to_floats, unpack_series
+from .columns import ColumnMapping, find_series, holds_lists, to_floats, unpack_series, without_extension
 from .errors import TimeSeriesDataError
 from .precision import Loss, keep_losses, warn_of_losses
+
+
+MAX_ROWS = 1000  # at a time, as in `datasets`
+STEPS_AT_A_TIME = 1_000_000  # about
 
 
 def convert_wide_table(table: Dataset, mapping: ColumnMapping) -> Dataset:
@@ -41,6 +45,7 @@ def convert_wide_table(table: Dataset, mapping: ColumnMapping) -> Dataset:
     series = table.map(
         _convert_batch,
         batched=True,
+        batch_size=_count_rows_at_a_time(table.data.column(mapping.values.columns[0])),
         with_indices=True,
         remove_columns=table.column_names,
         features=mapping.target,
@@ -50,11 +55,22 @@ def convert_wide_table(table: Dataset, mapping: ColumnMapping) -> Dataset:
     return series
 
 
+def _count_rows_at_a_time(column: pa.ChunkedArray) -> int:
+    """Returns how many rows are held at a time: fewer of long series."""
+    if not holds_lists(column.type) or len(column) == 0:
+        return MAX_ROWS
+    steps = sum(len(without_extension(chunk).flatten()) for chunk in column.chunks)
+    return max(1, min(MAX_ROWS, STEPS_AT_A_TIME // max(1, steps // len(column))))
+
+
 def _check_ids(table: Dataset, mapping: ColumnMapping) -> None:
     bounds = find_series(table, mapping)
     if len(bounds) <= len(table):
         row = bounds[np.argmax(np.diff(bounds) > 1)]
-        raise TimeSeriesDataError(f"{mapping.place}: series {row} and {row + 1} have the same {mapping.roles['id']!r}")
+        raise TimeSeriesDataError(
+            f"{mapping.place}: series {row} and {row + 1} have the same {mapping.roles['id']!r}: if rows are time "
+            "steps of a series, pass layout='long'"
+        )
 
 
 def _convert_batch(

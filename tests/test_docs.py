@@ -1,3 +1,4 @@
+import logging
 import re
 
 import pytest
@@ -36,8 +37,13 @@ def test_readme_leads_from_raw_series_to_predictions():
     assert [line for line in lines if "import" in line] == ["import timemae"]
 
 
-def test_page_about_data():
-    names = run_snippets("docs/data.md")
+def test_page_about_data(caplog):
+    with caplog.at_level(logging.INFO, "data_timemae"):
+        names = run_snippets("docs/data.md")
+    [promised] = re.findall(r"^# (.*?) \.\.\.$", (ROOT / "docs/data.md").read_text(), flags=re.MULTILINE)
+    assert promised in caplog.text
+    assert not set(names["recordings"]["train"]["group"]) & set(names["recordings"]["test"]["group"])
+    assert {len(series) for series in names["recordings"]["test"]["past_values"]} == {100}
     assert {name: len(split) for name, split in names["mine"].items()} == {"train": 24, "validation": 6, "test": 10}
     assert {len(series) for split in names["mine"].values() for series in split["past_values"]} == {80, 100}
     assert sum(map(len, names["machines"].values())) == 20

@@ -25,6 +25,13 @@ class DataArguments:
 
     dataset: str = field(metadata={"help": "An archive name, a file, a directory or a Hub id."})
     dataset_config: str | None = field(default=None, metadata={"help": "Which of several versions to take."})
+    file_pattern: str | None = field(
+        default=None,
+        metadata={"help": "What the names of files with a recording each say, such as '{label}/{group}_{}.csv'."},
+    )
+    metadata: str | None = field(
+        default=None, metadata={"help": "Table that lists the files of recordings with their labels and groups."}
+    )
     task: Literal["classification", "regression"] | None = field(
         default=None, metadata={"help": "Whether labels are classes or numbers to predict; by default found out."}
     )
@@ -34,6 +41,9 @@ class DataArguments:
     group_column: str | None = field(default=None, metadata={"help": "Column of the subject or recording."})
     id_column: str | None = field(default=None, metadata={"help": "Column that names a series."})
     time_column: str | None = field(default=None, metadata={"help": "Column of times in a long table."})
+    ignore_columns: list[str] | None = field(
+        default=None, metadata={"help": "Columns to leave out, by names or patterns such as 'mag_*'."}
+    )
     window: int | None = field(default=None, metadata={"help": "Cut series into windows of so many time steps."})
     stride: int | None = field(default=None, metadata={"help": "Time steps from one window to the next."})
     window_label: Literal["majority", "last"] = field(

@@ -1,9 +1,13 @@
 # Copyright 2026 The TimeMAE for Hugging Face authors. Licensed under the Apache License, Version 2.0.
 """What the scripts share: from arguments to data, configuration, feature extractor and model, and the end of a run."""
 
+import contextlib
 import copy
 import dataclasses
 import logging
+import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -44,12 +48,32 @@ def load_data(arguments: DataArguments, needs_labels: bool = False) -> Splits:
         for name, value in vars(arguments).items()
         if name not in ("dataset", "dataset_config", "split_seed", "shuffle_buffer", "normalization", "data_license")
     }
-    dataset = load_time_series(
-        arguments.dataset, config=arguments.dataset_config, seed=arguments.split_seed, **options
-    )
+    with _printing_infos("data_timemae"):
+        dataset = load_time_series(
+            arguments.dataset, config=arguments.dataset_config, seed=arguments.split_seed, **options
+        )
     if needs_labels and "labels" not in dataset["train"].column_names:
         raise ValueError(f"expected labels in {arguments.dataset}, got the columns {dataset['train'].column_names}")
     return dataset
+
+
+@contextlib.contextmanager
+def _printing_infos(name: str) -> Iterator[None]:
+    """Prints what a logger says at the level INFO, which is not shown by default, once for all processes."""
+    source = logging.getLogger(name)
+    if source.isEnabledFor(logging.INFO) or os.environ.get("RANK", "0") != "0":
+        yield
+        return
+    handler = logging.StreamHandler(sys.stdout)
+    handler.addFilter(lambda record: record.levelno == logging.INFO)
+    level = source.level
+    source.addHandler(handler)
+    source.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        source.removeHandler(handler)
+        source.setLevel(level)
 
 
 def order_for_training(
@@ -76,7 +100,8 @@ def describe_source(arguments: DataArguments, summary: DataSummary) -> dict[str,
     Returns:
         how the data are read, and a hash of lengths and channel statistics.
     """
-    free = {"dataset", "data_dir", "data_license", "normalization"}  # the trainer knows the normalisation itself
+    # The trainer knows the normalisation itself.
+    free = {"dataset", "metadata", "data_dir", "data_license", "normalization"}
     if not arguments.streaming:
         free.add("shuffle_buffer")
     options = {name: value for name, value in vars(arguments).items() if name not in free}

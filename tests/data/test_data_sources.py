@@ -5,7 +5,7 @@ import zipfile
 import numpy as np
 import pytest
 from conftest import ROOT
-from data_sources import TS, expect_error, make_arrays, shared_data, write_uci_har, zip_folder
+from data_sources import TS, WRITERS, expect_error, make_arrays, make_wide, shared_data, write_uci_har, zip_folder
 from datasets import Dataset, DatasetDict
 
 from data_timemae import TimeSeriesDataError, load_time_series
@@ -49,6 +49,22 @@ def test_ts_directory_zip_and_mapping(tmp_path):
         assert dataset["test"].features["labels"].names == ["down", "up"]
         np.testing.assert_array_equal(dataset["train"][0]["past_values"], [[1, 4], [2, 5], [3, 6]])
         np.testing.assert_array_equal(dataset["train"][1]["past_values"], [[7, 8], [np.nan, 9]])
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_zip_of_tables(tmp_path, suffix):
+    (tmp_path / "set").mkdir()
+    for split in ("train", "test"):
+        WRITERS[suffix](make_wide(), tmp_path / "set" / f"{split}.{suffix}")
+    path = zip_folder(tmp_path / "set", tmp_path / "set.zip")
+    for _ in range(2):  # from the zip and from the cache
+        dataset = load_time_series(path, ignore_columns="name", validation_size=0)
+        assert {name: len(split) for name, split in dataset.items()} == {"train": 20, "test": 20}
+        assert dataset["train"].cache_files, "the table should lie on disk as Arrow"
+    folder = load_time_series(tmp_path / "set", ignore_columns="name", validation_size=0)
+    np.testing.assert_array_equal(folder["train"][3]["past_values"], dataset["train"][3]["past_values"])
+    (tmp_path / "set" / f"train.{suffix}").write_bytes(b"")
+    expect_error(zip_folder(tmp_path / "set", tmp_path / "set.zip"), f"set.zip/train.{suffix}")
 
 
 def test_shared_raw_layouts():
@@ -115,9 +131,6 @@ def test_malformed_zip(tmp_path):
     for content in (b"", b"PK\x03\x04", zip_folder(write_uci_har(tmp_path / "har"), path).read_bytes()[:-500]):
         path.write_bytes(content)
         expect_error(path, "expected a zip archive")
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("train.csv", "a,b\n1,2\n")
-    expect_error(path, r"tables are read in place: unpack the archive to read 'train\.csv'")
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("notes.txt", "nothing here")
     expect_error(path, r"expected a directory written by save_to_disk.*got \['notes.txt'\]")
