@@ -2,7 +2,8 @@
 """
 Do explanations find what a classifier decides by? Windows are hidden in the order in which an explanation names them,
 those that speak most for the predicted class first; the better the explanation, the faster the class loses its
-probability. Beside integrated gradients and occlusion stand the attention that a window receives and random orders.
+probability. Windows are hidden in two ways: they become missing, or zero, the mean of each channel. Occlusion explains
+the first, integrated gradients the second; beside them stand the attention that a window receives and random orders.
 
     python studies/explanations.py --dataset JapaneseVowels --patch_length 2 --output_dir outputs/explanations
 
@@ -47,10 +48,10 @@ METHODS = {
     "attention": "attention",
     "random": "random windows",
 }
-# The comparisons that were planned, at `--planned_share` of the windows hidden.
-PLANNED = [("random", "integrated_gradients"), ("random", "occlusion"), ("random", "attention")]
+FILLS = {"missing": "windows missing", "zero": "windows at the mean"}
 
-Curves = dict[str, list[float]]  # probability of the predicted class by method, for each share of windows hidden
+# Probability of the predicted class for each share of windows hidden, by what becomes of them and by method.
+Curves = dict[str, dict[str, list[float]]]
 
 
 class Classifier:
@@ -99,13 +100,16 @@ class Classifier:
         return [test[int(row)]["past_values"] for row in rows]
 
     def delete(self) -> Curves:
-        """Mean probability of the predicted class, by method and share of the windows that are hidden."""
+        """Mean probability of the predicted class over the series."""
         return self.study.once(self.directory / "deletion.json", self._delete)
 
     def _delete(self) -> Curves:
         generator = np.random.default_rng(self.seed)
         curves = [self._delete_from(series, generator) for series in self.series()]
-        return {method: np.mean([curve[method] for curve in curves], axis=0).tolist() for method in METHODS}
+        return {
+            fill: {method: np.mean([curve[fill][method] for curve in curves], axis=0).tolist() for method in METHODS}
+            for fill in FILLS
+        }
 
     def _delete_from(self, series: np.ndarray, generator: np.random.Generator) -> Curves:
         explained = {
@@ -117,15 +121,13 @@ class Classifier:
         orders = {method: [explanation.ranked_windows()] for method, explanation in explained.items()}
         orders["attention"] = [self._rank_by_attention(series)]
         orders["random"] = [generator.permutation(num_windows) for _ in range(self.arguments.random_orders)]
-        curves = {}
+        counts = [min(round(share * num_windows), num_windows - 1) for share in self.arguments.shares]
+        curves: Curves = {fill: {} for fill in FILLS}
         for method, ranked in orders.items():
-            hidden = [
-                order[: min(round(share * num_windows), num_windows - 1)]
-                for share in self.arguments.shares
-                for order in ranked
-            ]
-            scores = score_without(self.model, series, self.extractor, hidden, target)
-            curves[method] = scores.reshape(len(self.arguments.shares), -1).mean(1).tolist()
+            hidden = [order[:count] for count in counts for order in ranked]
+            for fill in FILLS:
+                scores = score_without(self.model, series, self.extractor, hidden, target, fill)  # type: ignore[arg-type]
+                curves[fill][method] = scores.reshape(len(counts), -1).mean(1).tolist()
         return curves
 
     @torch.inference_mode()
@@ -141,16 +143,19 @@ class Classifier:
         return plot_explanation(explanation, series, channel_names(self.data))
 
 
-def draw(curves: dict[str, list[list[float]]], shares: list[float]) -> Figure:
-    """Draws the probability of the class against the share of windows hidden, one line a method."""
-    figure, axis = plt.subplots(figsize=(7, 4.5), layout="constrained")
-    for method, by_seed in curves.items():
-        values = np.array(by_seed)
-        widths = [half_width(column) for column in values.T]
-        axis.errorbar(100 * np.array(shares), values.mean(0), widths, label=METHODS[method], marker="o", capsize=3)
-    axis.set(xlabel="windows hidden, in %", ylabel="probability of the predicted class (bars: 95% interval)")
-    axis.grid(alpha=0.3)
-    axis.legend()
+def draw(summary: dict[str, dict[str, dict[str, dict[str, Any]]]]) -> Figure:
+    """Draws the probability of the class against the share of windows hidden, a panel for each way to hide them."""
+    figure, axes = plt.subplots(1, len(summary), figsize=(11, 4.5), sharey=True, layout="constrained")
+    for axis, (fill, methods) in zip(axes, summary.items(), strict=True):
+        for method, scores in methods.items():
+            shares = [100 * float(share) for share in scores]
+            widths = [half_width(score["values"]) for score in scores.values()]
+            means = [score["mean"] for score in scores.values()]
+            axis.errorbar(shares, means, widths, label=METHODS[method], marker="o", capsize=3)
+        axis.set(title=FILLS[fill], xlabel="windows hidden, in %")
+        axis.grid(alpha=0.3)
+    axes[0].set_ylabel("probability of the predicted class (bars: 95% interval)")
+    axes[0].legend()
     return figure
 
 
@@ -178,26 +183,35 @@ def main() -> None:
     for classifier in classifiers:
         classifier.train()
     found = [classifier.delete() for classifier in classifiers]
-    curves = {method: [curve[method] for curve in found] for method in METHODS}
-    study.save_picture(draw(curves, arguments.shares), "deletion.png")
+    shares = [f"{share:g}" for share in arguments.shares]
+    summary = {
+        fill: {
+            method: {
+                share: over_seeds([curves[fill][method][index] for curves in found])
+                for index, share in enumerate(shares)
+            }
+            for method in METHODS
+        }
+        for fill in FILLS
+    }
+    study.save_picture(draw(summary), "deletion.png")
     study.save_picture(classifiers[0].draw_example(), "explanation.png")
 
-    summary = {
-        method: {
-            f"{share:g}": over_seeds([curve[index] for curve in by_seed])
-            for index, share in enumerate(arguments.shares)
-        }
-        for method, by_seed in curves.items()
+    planned = f"{arguments.planned_share:g}"
+    at_planned = {
+        f"{method}, {fill}": scores[planned]["values"]
+        for fill, methods in summary.items()
+        for method, scores in methods.items()
     }
-    at_planned = {method: shares[f"{arguments.planned_share:g}"]["values"] for method, shares in summary.items()}
+    pairs = [(f"random, {fill}", f"{method}, {fill}") for fill in FILLS for method in METHODS if method != "random"]
     rows = [
-        [METHODS[method], *(mean_and_deviation(values["values"], 3) for values in shares.values())]
-        for method, shares in summary.items()
+        [FILLS[fill], METHODS[method], *(mean_and_deviation(scores[share]["values"], 3) for share in shares)]
+        for fill, methods in summary.items()
+        for method, scores in methods.items()
     ]
-    table = markdown_table(["hidden first", *(f"{100 * share:g}%" for share in arguments.shares)], rows)
-    study.finish(
-        {"probability": summary, "planned_comparisons": compare_planned(at_planned, PLANNED)}, "Deletion", table
-    )
+    table = markdown_table(["", "hidden first", *(f"{100 * float(share):g}%" for share in shares)], rows)
+    metrics = {"probability": summary, "planned_comparisons": compare_planned(at_planned, pairs)}
+    study.finish(metrics, "Deletion", table)
 
 
 if __name__ == "__main__":

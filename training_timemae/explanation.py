@@ -18,6 +18,8 @@ logger = logging.getLogger(__name__)
 
 Method = Literal["integrated_gradients", "occlusion"]
 METHODS = get_args(Method)
+Fill = Literal["missing", "zero"]
+FILLS = get_args(Fill)
 # The share of what it explains that integrated gradients may miss before there is a warning.
 TOLERANCE = 0.05
 
@@ -174,12 +176,12 @@ class Question:
         return windows[:, 0], cells  # a window as a whole has one contribution, which stands at each channel
 
     @torch.no_grad()
-    def without(self, hidden: Sequence[Sequence[int] | np.ndarray]) -> np.ndarray:
+    def without(self, hidden: Sequence[Sequence[int] | np.ndarray], fill: Fill) -> np.ndarray:
         """Returns what [`score_without`] returns."""
-        observed = self.observed.repeat(len(hidden), 1, 1)
-        for row, windows in zip(observed, hidden, strict=True):
-            row[torch.isin(self.window_of, torch.as_tensor(list(windows), device=row.device))] = False
-        scores = self.score(self.values.expand(len(hidden), -1, -1), observed)
+        values, observed = (given.repeat(len(hidden), 1, 1) for given in (self.values, self.observed))
+        for row, windows in zip(observed if fill == "missing" else values, hidden, strict=True):
+            row[torch.isin(self.window_of, torch.as_tensor(list(windows), device=row.device))] = 0
+        scores = self.score(values, observed)
         return (scores if self.kind == "regression" else scores.sigmoid()).cpu().numpy()
 
 
@@ -188,17 +190,19 @@ def explain(
     series: np.ndarray | Sequence,
     feature_extractor: TimeMAEFeatureExtractor,
     target: int | str | None = None,
-    method: Method = "integrated_gradients",
+    method: Method = "occlusion",
     num_steps: int = 64,
     batch_size: int = 64,
 ) -> Explanation:
     """
     Finds what each window and each channel of a series contributes to a class, with captum.
 
-    `"integrated_gradients"` (Sundararajan et al., 2017, https://arxiv.org/abs/1703.01365) follows the score from the
-    series without its movements, each channel at its mean, to the series as it is, and shares out the difference; all
-    contributions sum to it. `"occlusion"` makes a window, or one channel in it, missing and takes how far the score
-    falls: what the model would lose. It knows missing values from training, so that this is no input of a new kind.
+    The methods answer different questions. `"occlusion"` makes a window, or one channel in it, missing and takes how
+    far the score falls: what the model would lose. It leaves out what is missing, so that this is no input of a new
+    kind. `"integrated_gradients"` (Sundararajan et al., 2017, https://arxiv.org/abs/1703.01365) follows the score from
+    a series of zeros to the series as it is and shares out the difference, to which all contributions sum: what its
+    movements bring. After normalisation zero is the mean of a channel. What a window brings by being there, whatever
+    its values, belongs to occlusion alone, so the two may rank windows in different orders.
 
     Args:
         model: a classifier or regressor; it stays as it is.
@@ -248,20 +252,25 @@ def score_without(
     feature_extractor: TimeMAEFeatureExtractor,
     hidden: Sequence[Sequence[int] | np.ndarray],
     target: int | str | None = None,
+    fill: Fill = "missing",
 ) -> np.ndarray:
     """
-    Asks a classifier about a series of which windows are missing. What is true of an explanation shows here: without
+    Asks a classifier about a series without some of its windows. What is true of an explanation shows here: without
     the windows that it names first, the class should become less probable than without others.
 
     Args:
         model, series, feature_extractor, target: see [`explain`].
         hidden: several choices of windows to hide, each the numbers of some of them.
+        fill: what becomes of them: `"missing"`, which is what occlusion explains, or `"zero"`, where each channel
+            stands at its mean, which is what integrated gradients explain.
 
     Returns:
         for each choice the probability of the class, or the number that a regressor predicts, float32 of shape
         `(len(hidden),)`.
 
     Raises:
-        ValueError: what [`explain`] raises; a choice that hides all of the series.
+        ValueError: what [`explain`] raises; a choice that makes all of the series missing; an unknown `fill`.
     """
-    return Question(model, series, feature_extractor, target).without(hidden)
+    if fill not in FILLS:
+        raise ValueError(f"expected fill to be one of {', '.join(FILLS)}, got {fill!r}")
+    return Question(model, series, feature_extractor, target).without(hidden, fill)

@@ -46,8 +46,8 @@ def log_odds(probability):
 
 @needs_captum
 @pytest.mark.slow
-@pytest.mark.parametrize("method", METHODS)
-def test_hiding_the_first_windows_hurts_more_than_hiding_others(classifier, method):
+@pytest.mark.parametrize("method, fill", [("occlusion", "missing"), ("integrated_gradients", "zero")])
+def test_hiding_the_first_windows_hurts_more_than_hiding_others(classifier, method, fill):
     model, extractor, series = classifier
     generator = np.random.default_rng(0)
     whole, first, random = [], [], []
@@ -57,7 +57,7 @@ def test_hiding_the_first_windows_hurts_more_than_hiding_others(classifier, meth
         num_hidden = round(0.3 * num_windows)
         choices = [[], explanation.ranked_windows()[:num_hidden]]
         choices += [generator.choice(num_windows, num_hidden, replace=False) for _ in range(10)]
-        scores = score_without(model, one, extractor, choices, explanation.target)
+        scores = score_without(model, one, extractor, choices, explanation.target, fill)
         whole.append(scores[0])
         first.append(scores[1])
         random.append(scores[2:].mean())
@@ -68,10 +68,12 @@ def test_hiding_the_first_windows_hurts_more_than_hiding_others(classifier, meth
 @needs_captum
 def test_integrated_gradients_share_out_the_whole_difference(untrained):
     model, extractor, series = untrained
-    explanation = explain(model, series, extractor, num_steps=200)
+    explanation = explain(model, series, extractor, method="integrated_gradients", num_steps=200)
     assert explanation.cells.shape == (5, 3)
     mean = np.tile(np.array(extractor.mean, np.float32), (38, 1))
     (at_mean,) = log_odds(score_without(model, mean, extractor, [[]], explanation.target))
+    (filled,) = log_odds(score_without(model, series, extractor, [range(5)], explanation.target, fill="zero"))
+    assert filled == pytest.approx(at_mean, abs=1e-4)
     assert explanation.cells.sum() == pytest.approx(explanation.score - at_mean, abs=1e-3)
     np.testing.assert_allclose(explanation.windows, explanation.cells.sum(1), atol=1e-6)
     np.testing.assert_allclose(explanation.channels, explanation.cells.sum(0), atol=1e-6)
@@ -137,7 +139,7 @@ def test_a_path_of_too_few_steps_is_said(untrained, caplog):
     model, extractor, series = untrained
     with torch.no_grad():
         model.classifier.weight *= 100
-    explain(model, 20 * series, extractor, num_steps=2)
+    explain(model, 20 * series, extractor, method="integrated_gradients", num_steps=2)
     assert "raise num_steps above 2" in caplog.text
 
 
@@ -155,6 +157,10 @@ def test_what_cannot_be_explained_is_refused(untrained, tiny_config):
         explain(model, series[:8], extractor, method="occlusion")
     with pytest.raises(ValueError, match="expected series of shape \\(time, num_channels\\), got 3 dimensions"):
         explain(model, series[None], extractor)
+    with pytest.raises(ValueError, match="expected fill to be one of missing, zero, got 'mean'"):
+        score_without(model, series, extractor, [[0]], fill="mean")
+    with pytest.raises(ValueError, match="at least one observed value in each series, got none in series \\[1\\]"):
+        score_without(model, series, extractor, [[0], range(5)])
 
 
 def test_captum_is_asked_for(untrained, monkeypatch):
