@@ -12,6 +12,7 @@ import torch
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from sklearn.manifold import TSNE
 from sklearn.metrics import ConfusionMatrixDisplay
 
@@ -182,7 +183,7 @@ def plot_explanation(explanation: Explanation, series: np.ndarray, names: Sequen
         for window, contribution in enumerate(cells[:, channel]):
             start = window * patch_length - 0.5
             axis.axvspan(start, start + patch_length, color=colors.to_rgba(contribution), linewidth=0, zorder=0)
-        axis.plot(values[:, channel], color="black")
+        axis.plot(values[:, channel], color="black", path_effects=[withStroke(linewidth=3, foreground="white")])
         axis.set_ylabel(names[channel] if names else f"channel {channel}")
     axes[-1, 0].set(xlabel="time step", xlim=(-0.5, len(values) - 0.5))
     figure.colorbar(colors, ax=axes[:, 0].tolist(), label=f"for (red) or against (blue) {explanation.label}")
