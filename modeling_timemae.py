@@ -145,12 +145,18 @@ class TimeMAEAttention(nn.Module):
         key = self.k_proj(key_value_states).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
         value = self.v_proj(key_value_states).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
 
-        attention_interface: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
-            self.config._attn_implementation, eager_attention_forward
-        )
+        implementation = self.config._attn_implementation
+        attention_interface: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(implementation, eager_attention_forward)
         dropout = self.attention_dropout if self.training else 0.0
-        if dropout and query.device.type == "cpu" and self.config._attn_implementation == "sdpa":
-            # SDPA has no kernel for dropout on a CPU and would take the same steps with slower masks.
+        returns_weights = kwargs.get("output_attentions", self.config.output_attentions)
+        if returns_weights and implementation not in ("eager", "sdpa"):
+            raise ValueError(
+                "expected attention by 'eager' or 'sdpa' for `output_attentions`, as others return no weights, got "
+                f"{implementation!r}; see `set_attn_implementation`"
+            )
+        if implementation == "sdpa" and (returns_weights or (dropout and query.device.type == "cpu")):
+            # SDPA returns no weights; it has no kernel for dropout on a CPU and would take the same steps with slower
+            # masks.
             attention_interface = eager_attention_forward
         attn_output, attn_weights = attention_interface(
             self,

@@ -207,9 +207,18 @@ class TimeMAETextEncoder(nn.Module):
             [`~transformers.modeling_outputs.BaseModelOutput`]: `last_hidden_state` of the shape of `hidden_states`,
             zero at padding; `hidden_states`, if requested or with `config.num_pooled_layers` above 1, and `attentions`
             of the encoder, if requested.
+
+        Raises:
+            ValueError: attentions are requested of an encoder whose attention returns none.
         """
         for name in ("output_hidden_states", "output_attentions"):
             kwargs.setdefault(name, getattr(self.config, name))
+        implementation = self.model.config._attn_implementation
+        if kwargs["output_attentions"] and implementation != "eager":
+            raise ValueError(
+                "expected attention by 'eager' for `output_attentions` of a transformers encoder, "
+                f"got {implementation!r}; call `model.set_attn_implementation('eager')`"
+            )
         if self.config.num_pooled_layers > 1:
             kwargs["output_hidden_states"] = True
         hidden_states = hidden_states * self.config.encoder_input_scale

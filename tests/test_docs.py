@@ -1,3 +1,4 @@
+import importlib.util
 import logging
 import re
 
@@ -18,6 +19,8 @@ def run_snippets(page: str) -> dict:
     """Runs the snippets of a page one after the other, and returns the names that they leave."""
     names: dict = {}
     for snippet in read_snippets(page):
+        if "timemae.explain(" in snippet and importlib.util.find_spec("captum") is None:
+            continue
         exec(compile(snippet, page, "exec"), names)
     return names
 
@@ -59,6 +62,9 @@ def test_page_about_training(tmp_path, capsys):
     assert [len(scores) for scores in names["scores"]] == [2] * 4
     assert names["output"].pooler_output.shape == (4, 64)
     assert "pooler_output" in names["features"].column_names
+    assert names["accuracy"] > 0.5 and names["search"].best_score_ > 0.3
+    if importlib.util.find_spec("captum") is not None:
+        assert (tmp_path / "explanation.png").is_file() and names["without"] < names["whole"]
     assert names["model"].config.num_labels == 4 and names["model"].config.sequence_length == 100
     for directory in ("pretrained", "classifier", "head_and_encoder"):
         assert (tmp_path / "outputs" / directory / "model.safetensors").is_file()

@@ -310,6 +310,35 @@ def test_hidden_states_and_attentions(any_config):
     assert [tuple(weights.shape) for weights in output.cross_attentions] == [(2, 4, 3, 2)] * 2
 
 
+@pytest.mark.parametrize("model_class", CLASSES)
+def test_attentions_need_no_other_implementation(any_config, model_class):
+    past_values, observed = torch.randn(2, 40, 3), torch.ones(2, 40, 3, dtype=torch.bool)
+    observed[1, 20:] = False
+    noise = {"masking_noise": torch.rand(2, 5)} if model_class is TimeMAEForPreTraining else {}
+    model = model_class._from_config(any_config, attn_implementation="sdpa").eval()
+    plain = model(past_values, observed, **noise)
+    output = model(past_values, observed, output_attentions=True, **noise)
+    assert model.config._attn_implementation == "sdpa"
+    model.set_attn_implementation("eager")
+    eager = model(past_values, observed, output_attentions=True, **noise)
+    names = ["attentions"] + ["cross_attentions"] * bool(noise)
+    for name in names:
+        assert len(output[name]) == 2
+        for weights, expected in zip(output[name], eager[name], strict=True):
+            assert_close(weights, expected)
+            assert_close(weights.sum(-1), torch.ones(weights.shape[:-1]))
+    for name, value in plain.items():
+        if isinstance(value, torch.Tensor):
+            assert_close(output[name].float(), value.float())
+
+
+def test_attentions_of_an_implementation_without_weights_are_refused(tiny_config):
+    model = TimeMAEModel(tiny_config).eval()
+    model.config._attn_implementation_internal = "flex_attention"
+    with pytest.raises(ValueError, match="'eager' or 'sdpa' for `output_attentions`, .* got 'flex_attention'"):
+        model.encoder.layers[0].attention(torch.randn(1, 5, 16), output_attentions=True)
+
+
 def test_gradient_checkpointing_changes_no_gradient(any_config):
     model = TimeMAEForPreTraining(any_config).train()
     past_values, noise = torch.randn(4, 40, 3), torch.rand(4, 5)

@@ -272,6 +272,8 @@ def test_attention_implementations_agree(bert, past_values):
             assert [attention.shape for attention in output.attentions] == [(4, 4, 2, 2)] * 2
             assert [attention.shape for attention in output.cross_attentions] == [(4, 4, 3, 2)]
     torch.testing.assert_close(*losses)
+    with pytest.raises(ValueError, match="expected attention by 'eager' for `output_attentions` .* got 'sdpa'"):
+        model(past_values, masking_noise=noise, output_attentions=True)
 
 
 def test_the_attention_implementation_is_loaded(bert, tmp_path):

@@ -1,6 +1,7 @@
 # Copyright 2026 The TimeMAE for Hugging Face authors. Licensed under the Apache License, Version 2.0.
 """
-What Trainer needs and does not have: arguments, collator, trainers, metrics, probes, model card, what scripts share.
+What Trainer needs and does not have: arguments, collator, trainers, metrics, probes, model card, what scripts share;
+estimators of scikit-learn, and why a classifier decides as it does.
 
 Every name below can be imported from here. A module is loaded when the first of its names is asked for (PEP 562), so
 that the arguments of a script, for one, do not wait for scikit-learn.
@@ -22,6 +23,8 @@ if TYPE_CHECKING:  # editors and type checkers read the names here
     )
     from .checkpoints import find_checkpoint  # noqa: F401
     from .collator import TimeMAEDataCollator, with_fixed_masks  # noqa: F401
+    from .estimators import TimeMAEClassifier, TimeMAEEncoder  # noqa: F401
+    from .explanation import Explanation, explain, score_without  # noqa: F401
     from .metrics import (  # noqa: F401
         ClassificationMetrics,
         CodewordMetrics,
@@ -31,6 +34,7 @@ if TYPE_CHECKING:  # editors and type checkers read the names here
     from .model_card import make_model_card  # noqa: F401
     from .pictures import (  # noqa: F401
         plot_confusion_matrix,
+        plot_explanation,
         plot_learning_curves,
         plot_masked_series,
         plot_representations,
@@ -82,9 +86,17 @@ NAMES = {
     ],
     "checkpoints": ["find_checkpoint"],
     "collator": ["TimeMAEDataCollator", "with_fixed_masks"],
+    "estimators": ["TimeMAEClassifier", "TimeMAEEncoder"],
+    "explanation": ["Explanation", "explain", "score_without"],
     "metrics": ["ClassificationMetrics", "CodewordMetrics", "classification_metrics", "regression_metrics"],
     "model_card": ["make_model_card"],
-    "pictures": ["plot_confusion_matrix", "plot_learning_curves", "plot_masked_series", "plot_representations"],
+    "pictures": [
+        "plot_confusion_matrix",
+        "plot_explanation",
+        "plot_learning_curves",
+        "plot_masked_series",
+        "plot_representations",
+    ],
     "pretraining": ["GumbelTemperatureSchedule", "PreTrainingTrainer"],
     "probe": [
         "TimeMAEHead",

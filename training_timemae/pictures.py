@@ -1,5 +1,7 @@
 # Copyright 2026 The TimeMAE for Hugging Face authors. Licensed under the Apache License, Version 2.0.
-"""Pictures of a run: learning curves, hidden windows, a map of representations, a confusion matrix."""
+"""
+Pictures of a run: learning curves, hidden windows, a map of representations, a confusion matrix, an explanation.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,13 +9,18 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from sklearn.manifold import TSNE
 from sklearn.metrics import ConfusionMatrixDisplay
 
 from configuration_timemae import count_patches
 from feature_extraction_timemae import TimeMAEFeatureExtractor
 from modeling_timemae import TimeMAEForPreTraining
+
+from .explanation import Explanation
 
 
 MAX_CHANNELS = 4  # of a series in one picture
@@ -139,4 +146,48 @@ def plot_confusion_matrix(matrix: Sequence[Sequence[int]], names: Sequence[str])
     ConfusionMatrixDisplay(np.array(matrix), display_labels=names).plot(ax=axis, cmap="Blues", colorbar=False)
     axis.set_title("Fine-tuned classifier on test")
     axis.tick_params(axis="x", rotation=90 if max(map(len, names)) > 4 else 0)
+    return figure
+
+
+def plot_explanation(explanation: Explanation, series: np.ndarray, names: Sequence[str] | None = None) -> Figure:
+    """
+    Draws one series, shaded by what each channel contributes in each window.
+
+    Args:
+        explanation: what [`explain`] returns of the series.
+        series: raw values of shape `(time, num_channels)`, or `(time,)` of one channel; the four channels that
+            contribute most, for or against, are drawn.
+        names: of the channels; optional.
+
+    Returns:
+        the figure.
+
+    Raises:
+        ValueError: the explanation is of a series of other channels or another length.
+    """
+    values = np.asarray(series, dtype=np.float32)
+    values = values[:, None] if values.ndim == 1 else values
+    cells, patch_length = explanation.cells, explanation.patch_length
+    if (count_patches(len(values), patch_length), values.shape[1]) != cells.shape:
+        raise ValueError(
+            f"expected the series that was explained, of {len(cells)} windows of {patch_length} steps and "
+            f"{cells.shape[1]} channels, got {values.shape[0]} steps and {values.shape[1]} channels"
+        )
+    chosen = np.sort(np.argsort(-np.abs(cells).sum(0), kind="stable")[:MAX_CHANNELS])
+    limit = float(np.abs(cells).max()) or 1.0
+    colors = ScalarMappable(Normalize(-limit, limit), "RdBu_r")
+    figure, axes = plt.subplots(
+        len(chosen), 1, figsize=(11, 1.5 + 1.5 * len(chosen)), sharex=True, squeeze=False, layout="constrained"
+    )
+    for axis, channel in zip(axes[:, 0], chosen, strict=True):
+        for window, contribution in enumerate(cells[:, channel]):
+            start = window * patch_length - 0.5
+            axis.axvspan(start, start + patch_length, color=colors.to_rgba(contribution), linewidth=0, zorder=0)
+        axis.plot(values[:, channel], color="black", path_effects=[withStroke(linewidth=3, foreground="white")])
+        axis.set_ylabel(names[channel] if names else f"channel {channel}")
+    axes[-1, 0].set(xlabel="time step", xlim=(-0.5, len(values) - 0.5))
+    figure.colorbar(colors, ax=axes[:, 0].tolist(), label=f"for (red) or against (blue) {explanation.label}")
+    note = "" if len(chosen) == values.shape[1] else f", the {len(chosen)} of {values.shape[1]} channels that say most"
+    method = explanation.method.replace("_", " ")
+    figure.suptitle(f"What speaks for {explanation.label}, at a score of {explanation.score:.2f}, by {method}{note}")
     return figure
