@@ -39,10 +39,10 @@ bench: .venv/installed
 	cp outputs/benchmark/benchmark.md outputs/benchmark/benchmark.png results/
 
 test: .venv/installed
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 test-fast: .venv/installed
-	$(BIN)/python -m pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal -m "not slow"
 
 test-oldest: .venv-oldest/installed
 	.venv-oldest/bin/python -m pytest $(TESTS)
