@@ -8,7 +8,8 @@ The splits are `train`, `validation` and `test`; their columns are
 
 - `past_values`: `List(List(Value("float32"), length=num_channels))`, time × channels. Series may differ in length, and
   NaN marks a missing value. Time steps that are missing at the end of a series are cut off.
-- `labels`, where the source has them: `ClassLabel` with names (classes) or `Value("float32")` (a real-valued target).
+- `labels`, where the source has them: `ClassLabel` with names (classes) or `Value("float32")` (a real-valued target);
+  null where a series has none (`keep_labelled` leaves these out).
 - `group`, where it is known: the subject or recording that a series comes from, int64 or string.
 
 Tables (Parquet, CSV, JSON Lines, the Hub), recordings in files and saved data sets stay on disk as memory-mapped
@@ -37,7 +38,7 @@ from .labels import Task
 from .reading import Reading
 from .roles import Roles
 from .sources import Options, read_files, read_source
-from .splits import SPLITS, check_classes, hold_out, take_fraction
+from .splits import SPLITS, check_classes, hold_out, keep_labelled, take_fraction
 from .statistics import DataSummary, Lengths, channel_statistics, summarise
 from .streams import NUM_SHARDS, shuffle_stream, stream_dataset
 from .tables import read_tables
@@ -51,6 +52,7 @@ __all__ = [
     "TimeSeriesDataError",
     "channel_names",
     "channel_statistics",
+    "keep_labelled",
     "load_time_series",
     "shuffle_stream",
     "summarise",

@@ -65,14 +65,14 @@ def encode_arrays(
     Raises:
         TimeSeriesDataError: the arrays do not fit together, or a series or a label is malformed.
     """
-    num_channels = _check_arrays(splits, place)
+    num_channels = _check_arrays(splits)
     if channels is not None and len(channels) != num_channels:
         raise TimeSeriesDataError(f"{place}: expected {num_channels} channel_names, got {channels}")
     feature: ClassLabel | Value | None = None
     if class_names is not None and task != "regression":
         feature = ClassLabel(names=class_names)
-    elif splits["train"].labels is not None:
-        labels = [pa.array(arrays.labels.ravel()) for arrays in splits.values() if arrays.labels is not None]
+    else:
+        labels = [_to_arrow(arrays.labels, arrays.place) for arrays in splits.values() if arrays.labels is not None]
         feature = label_feature(labels, task or splits["train"].task, sum(map(len, labels)), f"{place}: labels")
     result = {}
     for name, arrays in splits.items():
@@ -84,16 +84,13 @@ def encode_arrays(
     return result
 
 
-def _check_arrays(splits: dict[str, Arrays], place: str) -> int:
+def _check_arrays(splits: dict[str, Arrays]) -> int:
     """Returns the number of channels, once the arrays of all splits fit together."""
     for arrays in splits.values():
         if len(arrays.series) == 0:
             raise TimeSeriesDataError(f"{arrays.place}: expected at least one series, got none")
-        _check_ids(arrays.labels, len(arrays.series), f"{arrays.place}: labels")
+        _check_ids(arrays.labels, len(arrays.series), f"{arrays.place}: labels", may_be_missing=True)
         _check_ids(arrays.groups, len(arrays.series), f"{arrays.place}: groups")
-    unlabelled = [name for name, arrays in splits.items() if arrays.labels is None]
-    if 0 < len(unlabelled) < len(splits):
-        raise TimeSeriesDataError(f"{place}: expected labels in all splits or in none, got none in {unlabelled}")
     num_channels = splits["train"].series[0].shape[-1]
     for arrays in splits.values():
         for row, series in enumerate(arrays.series):
@@ -105,17 +102,23 @@ def _check_arrays(splits: dict[str, Arrays], place: str) -> int:
     return num_channels
 
 
-def _check_ids(ids: np.ndarray | None, num_series: int, place: str) -> None:
+def _check_ids(ids: np.ndarray | None, num_series: int, place: str, may_be_missing: bool = False) -> None:
     if ids is None:
         return
-    if ids.ndim not in (1, 2) or len(ids) != num_series or ids.dtype.kind not in "iufU":
+    kinds = "iufUO" if may_be_missing else "iufU"  # None makes objects of them
+    if ids.ndim not in (1, 2) or len(ids) != num_series or ids.dtype.kind not in kinds:
         raise TimeSeriesDataError(
             f"{place}: expected {num_series} numbers or strings, got {ids.dtype} of shape {ids.shape}"
         )
-    if ids.ndim == 1:
+    if ids.ndim == 1 and not may_be_missing:
         missing = np.isnan(ids) if ids.dtype.kind == "f" else ids == ""
         if missing.any():
             raise TimeSeriesDataError(f"{place}: series {np.argmax(missing)} has none")
+
+
+def _to_arrow(labels: np.ndarray, place: str) -> pa.Array:
+    with parsing(f"{place}: labels", "numbers or text, or None where one is missing"):
+        return pa.array(labels.ravel(), from_pandas=True)
 
 
 def _encode_split(
@@ -130,17 +133,22 @@ def _encode_split(
     lengths = np.array([len(one) for one in series])
     encoded = encode_series(np.concatenate(series), lengths, place, losses=losses)
     columns, features = {"past_values": encoded}, Features(past_values=series_feature(num_channels))
-    if labels is not None and labels.ndim == 1:
-        columns["labels"] = encode_labels(pa.array(labels), feature, place)
+    if feature is None:
+        pass
+    elif labels is None:
+        columns["labels"] = pa.nulls(len(series), feature.pa_type)
         features["labels"] = feature
-    elif labels is not None:
+    elif labels.ndim == 1:
+        columns["labels"] = encode_labels(_to_arrow(labels, place), feature, place)
+        features["labels"] = feature
+    else:
         num_steps = np.diff(encoded.offsets)
         if not labels_per_step or labels.shape[1] < num_steps.max():
             raise TimeSeriesDataError(
                 f"{place}: labels: expected one a series, or with a window one a time step; got {labels.shape}"
             )
         is_in_series = np.arange(labels.shape[1]) < num_steps[:, None]
-        lists = pa.ListArray.from_arrays(encoded.offsets, pa.array(labels[is_in_series]))
+        lists = pa.ListArray.from_arrays(encoded.offsets, _to_arrow(labels[is_in_series], place))
         columns["labels"] = encode_labels(lists, feature, place)
         features["labels"] = List(feature)
     if groups is not None:

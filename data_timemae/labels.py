@@ -1,5 +1,5 @@
 # Copyright 2026 The TimeMAE for Hugging Face authors. Licensed under the Apache License, Version 2.0.
-"""Labels: whether they are classes or real-valued targets, and their Arrow format."""
+"""Labels: whether they are classes or real-valued targets, which are missing, and their Arrow format."""
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
@@ -18,7 +18,8 @@ logger = logging.getLogger(__name__)
 
 Task: TypeAlias = Literal["classification", "regression"]
 
-MISSING = {"na", "n/a", "null", "none"}  # what stands for a missing number in a column of numbers
+MISSING = {"na", "n/a", "nan", "null", "none"}  # what stands for a missing number in a column of numbers
+NO_CLASS = "-100"  # what torch and transformers ignore
 MANY_CLASSES = 100  # more than almost any set of the archives has
 FEW_TARGETS = 10  # so few distinct real numbers may be names of classes, such as versions
 
@@ -26,11 +27,15 @@ FEW_TARGETS = 10  # so few distinct real numbers may be names of classes, such a
 # --- Classes or targets ---
 
 
-def label_feature(values: Iterable[pa.Array], task: Task | None, num_labels: int, place: str) -> ClassLabel | Value:
+def label_feature(
+    values: Iterable[pa.Array], task: Task | None, num_labels: int, place: str
+) -> ClassLabel | Value | None:
     """Finds out what labels are, by the same rule for every source.
 
     Numbers are classes if all of them are whole, else targets. So is text that reads as numbers throughout; any other
     text names classes. `task` goes before the rule, and where the rule is in doubt, a warning says so.
+
+    A label is missing if it is null, NaN or empty text, or -100 among classes, or a word such as NA among numbers.
 
     Args:
         values: The labels, numbers or text, in several arrays. Each distinct label is needed once.
@@ -39,7 +44,8 @@ def label_feature(values: Iterable[pa.Array], task: Task | None, num_labels: int
         place: Where they come from, for errors and warnings.
 
     Returns:
-        `ClassLabel` over the distinct labels, sorted, or float32 where they are real-valued targets.
+        `ClassLabel` over the distinct labels, sorted, or float32 where they are real-valued targets; None where all
+        are missing.
 
     Raises:
         TimeSeriesDataError: labels are neither numbers nor text, or they are text where targets are asked for.
@@ -50,6 +56,11 @@ def label_feature(values: Iterable[pa.Array], task: Task | None, num_labels: int
     names.discard("")
     numbers = {name for name in names if _is_finite(name)}
     words = names - numbers
+    if words == _missing(words) and (numbers or len(words) == 1):
+        words = {word for word in words if not stands_for_none(word)}
+    names = numbers | words
+    if not names - {NO_CLASS}:
+        return None
     if task == "regression":
         if words - _missing(words):
             raise TimeSeriesDataError(
@@ -65,6 +76,7 @@ def label_feature(values: Iterable[pa.Array], task: Task | None, num_labels: int
                 sorted(numbers, key=float),
             )
         return Value("float32")
+    names.discard(NO_CLASS)
     many = len(names) > MANY_CLASSES or (len(names) > FEW_TARGETS and 2 * len(names) > num_labels)
     if task is None and numbers and (many or words == _missing(words) != set()):
         logger.warning(
@@ -90,23 +102,18 @@ def _to_names(labels: pa.Array, place: str) -> pa.Array:
         raise TimeSeriesDataError(f"{place}: expected numbers or text as labels, got {labels.type}") from error
 
 
-def _to_targets(labels: pa.Array) -> pa.Array:
-    """Returns float32, NaN for text that is no number."""
-    if not pa.types.is_primitive(labels.type):
-        encoded = labels.cast(pa.string()).dictionary_encode()
-        numbers = [float(text) if is_number(text) else np.nan for text in encoded.dictionary.to_pylist()]
-        labels = pa.array(numbers, pa.float64()).take(encoded.indices)
-    with np.errstate(over="ignore"):
-        return pa.array(labels.cast(pa.float64(), safe=False).to_numpy().astype(np.float32))
-
-
 def _is_finite(text: str) -> bool:
     return is_number(text) and bool(np.isfinite(float(text)))
 
 
 def _missing(words: set[str]) -> set[str]:
     """Returns those words that stand for a number that is missing or not finite."""
-    return {word for word in words if is_number(word) or word.strip().lower() in MISSING}
+    return {word for word in words if is_number(word) or stands_for_none(word)}
+
+
+def stands_for_none(word: str) -> bool:
+    """Returns whether a word among numbers says that there is none."""
+    return word.strip().lower() in MISSING
 
 
 # --- Arrow format ---
@@ -124,10 +131,10 @@ def encode_labels(
         codes: The index of each class; without it they are numbered for this call.
 
     Returns:
-        Class indices (int64) or targets (float32), or lists of these.
+        Class indices (int64) or targets (float32), or lists of these; null where a label is missing.
 
     Raises:
-        TimeSeriesDataError: a label is missing, is not among the classes or is not finite.
+        TimeSeriesDataError: a label is not among the classes or is not finite.
     """
     per_step = pa.types.is_list(labels.type)
     if per_step:
@@ -142,19 +149,10 @@ def encode_labels(
         where = f"{place}: series {first_row + row}"
         return f"{where}, time step {index - offsets[row]}" if per_step else where
 
-    missing = pc.is_null(flat, nan_is_null=True).to_numpy(zero_copy_only=False)
-    if pa.types.is_string(flat.type) or pa.types.is_large_string(flat.type):
-        missing |= pc.fill_null(pc.equal(flat, ""), True).to_numpy(zero_copy_only=False)
-    if missing.any():
-        raise TimeSeriesDataError(f"{locate(int(np.argmax(missing)))} has no label")
     if isinstance(feature, ClassLabel):
         encoded = _class_indices(flat, number_classes(feature) if codes is None else codes, locate)
     else:
-        encoded = _to_targets(flat)
-        finite = np.isfinite(encoded)
-        if not finite.all():
-            index = int(np.argmin(finite))
-            raise TimeSeriesDataError(f"{locate(index)}: expected a finite target, got {flat[index]}")
+        encoded = _to_targets(flat, locate)
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), encoded) if per_step else encoded
 
 
@@ -164,17 +162,43 @@ def number_classes(feature: ClassLabel) -> dict[str, int]:
 
 
 def _class_indices(labels: pa.Array, codes: dict[str, int], locate: Callable[[int], str]) -> pa.Array:
-    """Returns the index of each label, int64."""
-    distinct = _to_names(labels, locate(0)).dictionary_encode()
-    found = pa.array([codes.get(name) for name in distinct.dictionary.to_pylist()], pa.int64()).take(distinct.indices)
-    if found.null_count:
-        index = pc.index(found.is_null(), True).as_py()
-        raise TimeSeriesDataError(f"{locate(index)}: expected a label among {[*codes]}, got {labels[index].as_py()!r}")
-    return found
+    """Returns the index of each label, int64, null where it is missing."""
+    names = _to_names(labels, locate(0)).dictionary_encode()
+    found = [codes.get(name) for name in names.dictionary.to_pylist()]
+    for code, name in zip(found, names.dictionary.to_pylist(), strict=True):
+        if code is None and name not in ("", NO_CLASS) and not stands_for_none(name):
+            index = pc.index(names, name).as_py()
+            raise TimeSeriesDataError(
+                f"{locate(index)}: expected a label among {[*codes]}, got {labels[index].as_py()!r}"
+            )
+    return pa.array(found, pa.int64()).take(names.indices)
+
+
+def _to_targets(labels: pa.Array, locate: Callable[[int], str]) -> pa.Array:
+    """Returns float32, null where a label is missing."""
+    if pa.types.is_primitive(labels.type):
+        numbers = labels.cast(pa.float64(), safe=False)
+        numbers = pc.if_else(pc.is_nan(numbers), None, numbers)
+    else:
+        texts = labels.cast(pa.string()).dictionary_encode()
+        missing = {text for text in texts.dictionary.to_pylist() if text == "" or stands_for_none(text)}
+        # Text that is no number becomes one that is not finite.
+        read = [
+            None if text in missing else float(text) if is_number(text) else np.nan
+            for text in texts.dictionary.to_pylist()
+        ]
+        numbers = pa.array(read, pa.float64()).take(texts.indices)
+    is_null = numbers.is_null().to_numpy(zero_copy_only=False)
+    with np.errstate(over="ignore"):
+        targets = numbers.fill_null(0).to_numpy().astype(np.float32)
+    if not np.isfinite(targets).all():
+        index = int(np.argmin(np.isfinite(targets)))
+        raise TimeSeriesDataError(f"{locate(index)}: expected a finite target, got {labels[index]}")
+    return pa.array(targets, mask=is_null)
 
 
 def check_labels(labels: pa.Array, feature: ClassLabel | Value, place: str, first_row: int) -> None:
-    """Checks labels in their Arrow format.
+    """Checks labels in their Arrow format, in which null is a missing label.
 
     Args:
         labels: Class indices or targets, one a series.
@@ -182,20 +206,24 @@ def check_labels(labels: pa.Array, feature: ClassLabel | Value, place: str, firs
         place, first_row: Where they come from, for errors.
 
     Raises:
-        TimeSeriesDataError: a label is missing (null or negative), is no index of a class, or is not finite.
+        TimeSeriesDataError: a label is no index of a class, or is not finite.
     """
-    values = labels.to_numpy(zero_copy_only=False)  # nulls are NaN
     if isinstance(feature, ClassLabel):
-        is_sound = (values >= 0) & (values < feature.num_classes)
+        values = labels.fill_null(0).to_numpy(zero_copy_only=False)
+        is_sound = (values >= 0) & (values < max(1, feature.num_classes))
         expected = f"a label from 0 to {feature.num_classes - 1}, for {feature.num_classes} classes"
     else:
-        is_sound, expected = np.isfinite(values), "a finite target"
+        is_sound = np.isfinite(labels.fill_null(0).to_numpy(zero_copy_only=False))
+        expected = "a finite target"
     if not is_sound.all():
         index = int(np.argmin(is_sound))
-        where, got = f"{place}: series {first_row + index}", labels[index].as_py()
-        if got is None or (isinstance(feature, ClassLabel) and got < 0):
-            raise TimeSeriesDataError(f"{where} has no label: expected {expected}, got {got}")
-        raise TimeSeriesDataError(f"{where}: expected {expected}, got {got}")
+        raise TimeSeriesDataError(f"{place}: series {first_row + index}: expected {expected}, got {labels[index]}")
+
+
+def marks_missing(labels: pa.Array, feature: ClassLabel | Value) -> bool:
+    """Returns whether labels in their Arrow format are missing by a value (-1, -100, NaN) instead of null."""
+    found = pc.less(labels, 0) if isinstance(feature, ClassLabel) else pc.is_nan(labels)
+    return bool(pc.any(found).as_py())
 
 
 def check_codes(codes: Sequence[int | None], feature: ClassLabel, place: str, first_row: int | None) -> None:

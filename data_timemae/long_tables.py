@@ -82,7 +82,7 @@ def _gather_batch(
         labels = mapping.encode_labels(labels, first_series)
         if not isinstance(target["labels"], List):
             where = f"{place}, {roles['labels']!r} (a window would cut series in which it changes)"
-            labels = _take_one_per_series(labels.flatten(), starts, lengths, first_row, where)
+            labels = _take_label_per_series(labels.flatten(), starts, first_row, where)
         converted["labels"] = labels
     if "group" in target:
         groups = rows[roles["group"]].combine_chunks().cast(target["group"].pa_type)
@@ -100,6 +100,21 @@ def _take_one_per_series(
         row = pc.index(changed, True).as_py()
         raise TimeSeriesDataError(f"{place}: row {first_row + row}: expected one value a series, got another")
     return column.take(starts)
+
+
+def _take_label_per_series(labels: pa.Array, starts: np.ndarray, first_row: int, place: str) -> pa.Array:
+    """Returns the label of each series, which all its rows have that have one; null where none has."""
+    rows = np.flatnonzero(labels.is_valid().to_numpy(zero_copy_only=False))
+    known = labels.take(rows)
+    series = np.searchsorted(starts, rows, side="right") - 1
+    found, first = np.unique(series, return_index=True)
+    changed = pc.not_equal(known, known.take(first[np.searchsorted(found, series)]))
+    if pc.any(changed).as_py():
+        row = rows[pc.index(changed, True).as_py()]
+        raise TimeSeriesDataError(f"{place}: row {first_row + row}: expected one value a series, got another")
+    places = np.full(len(starts), -1)
+    places[found] = first
+    return known.take(pa.array(places, mask=places < 0))
 
 
 def check_times(column: pa.ChunkedArray, starts: np.ndarray, first_row: int, place: str) -> np.ndarray:

@@ -54,7 +54,9 @@ class Reading:
             feature = train.features["labels"]
             feature = feature.feature if isinstance(feature, List) else feature
             kind = _count(f"{feature.num_classes:,}", "class") if isinstance(feature, ClassLabel) else "numbers"
-            parts.append(f"labels: {self.labels or 'labels'} ({kind})")
+            missing, total = sum(map(_count_missing, datasets)), sum(map(len, datasets))
+            without = f", missing in {missing:,} of {total:,}" if missing else ""
+            parts.append(f"labels: {self.labels or 'labels'} ({kind}{without})")
         else:
             parts.append("labels: none")
         if "group" in train.features:
@@ -84,6 +86,10 @@ def _find_lengths(dataset: Dataset) -> tuple[int, int]:
     ]
     # A series that is missing or empty is found later, with an error that says which.
     return min(bound["min"] or 0 for bound in bounds), max(bound["max"] or 0 for bound in bounds)
+
+
+def _count_missing(dataset: Dataset) -> int:
+    return sum(column.null_count for _, column in read_column(dataset.with_format(None), "labels"))
 
 
 def _find_distinct(dataset: Dataset) -> set:

@@ -282,14 +282,14 @@ def _to_text(column: pa.ChunkedArray) -> pa.Array:
 
 
 def _take_one(column: pa.Array, place: str, remedy: str) -> str | None:
-    """Returns the value that all rows of a file have."""
-    distinct = pc.unique(column).to_pylist()
+    """Returns the value that all rows of a file have that have one; None where none has."""
+    distinct = pc.unique(column.drop_null()).to_pylist()
     if len(distinct) > 1:
         raise TimeSeriesDataError(
             f"{place}: expected one value a recording, got {distinct[0]!r} and {distinct[1]!r}: {remedy}, or leave "
             "the column out with ignore_columns"
         )
-    return distinct[0]
+    return distinct[0] if distinct else None
 
 
 def _compare_rates(splits: dict[str, Dataset], facts: dict[str, Facts], place: str) -> None:

@@ -1,13 +1,14 @@
 # Copyright 2026 The TimeMAE for Hugging Face authors. Licensed under the Apache License, Version 2.0.
 """The splits train, validation and test: held-out parts by class and group, and fractions of train."""
 
+import logging
 import math
 from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
 import pyarrow.compute as pc
-from datasets import ClassLabel, Dataset
+from datasets import ClassLabel, Dataset, DatasetDict, IterableDatasetDict
 from datasets.fingerprint import Hasher
 
 from .arrow import read_column
@@ -15,6 +16,8 @@ from .downloads import cache_folder
 from .errors import TimeSeriesDataError
 from .labels import check_labels
 
+
+logger = logging.getLogger(__name__)
 
 SPLITS = ("train", "validation", "test")
 SPLIT_WORDS = {
@@ -33,7 +36,9 @@ NUM_FOLDS = 10
 
 
 def _read_classes(dataset: Dataset, place: str) -> np.ndarray | None:
-    """Returns class indices `(num_rows,)` in the smallest type, or None where there are no classes."""
+    """Returns class indices `(num_rows,)` in the smallest type, or None where there are no classes. A missing label
+    counts as one more class.
+    """
     feature = dataset.features.get("labels")
     if feature is None:
         return None
@@ -42,7 +47,7 @@ def _read_classes(dataset: Dataset, place: str) -> np.ndarray | None:
     for start, column in read_column(dataset, "labels"):
         check_labels(column, feature, place, start)
         if num_classes:
-            classes[start : start + len(column)] = column.to_numpy()
+            classes[start : start + len(column)] = column.fill_null(num_classes).to_numpy()
     return classes if num_classes else None
 
 
@@ -58,18 +63,19 @@ def _read_groups(dataset: Dataset) -> np.ndarray:
 
 
 def check_classes(splits: dict[str, Dataset], place: str) -> None:
-    """Checks the labels, and that train knows every class.
+    """Checks the labels, and that train knows every class, unless it has no labels at all.
 
     Raises:
-        TimeSeriesDataError: a label is missing or malformed, or a class is not in train.
+        TimeSeriesDataError: a label is malformed, or a class is not in train.
     """
     known = _read_classes(splits["train"], f"{place}, train")
     for name, dataset in splits.items():
         classes = _read_classes(dataset, f"{place}, {name}")
         if classes is None or known is None:
             continue
-        unknown = np.setdiff1d(classes, known)
-        if len(unknown) > 0:
+        missing = dataset.features["labels"].num_classes
+        unknown = np.setdiff1d(classes, np.append(np.unique(known), missing))
+        if len(unknown) > 0 and np.any(known != missing):
             names = dataset.features["labels"].int2str(unknown.tolist())
             raise TimeSeriesDataError(f"{place}: expected every class of {name} in train too, got {names} only there")
 
@@ -93,11 +99,14 @@ def hold_out(dataset: Dataset, size: float, seed: int, place: str) -> tuple[Data
         TimeSeriesDataError: too few series or groups, or classes that no choice of groups leaves on both sides.
     """
     classes = _read_classes(dataset, place)
+    missing = dataset.features["labels"].num_classes if classes is not None else None
     if "group" in dataset.features:
-        held_out = _choose_groups(_read_groups(dataset), classes, size, seed, place)
+        held_out = _choose_groups(_read_groups(dataset), classes, missing, size, seed, place)
     elif len(dataset) > MAX_INDEXED:
         held_out = _draw_series(len(dataset), classes, size, seed)
     else:
+        if classes is not None and np.count_nonzero(classes == missing) == 1:  # not enough for both sides
+            classes = np.where(classes == missing, np.bincount(classes).argmax(), classes)
         held_out = _choose_series(len(dataset), classes, size, seed, place)
     return _take_rows(dataset, ~held_out), _take_rows(dataset, held_out)
 
@@ -163,8 +172,12 @@ def _find_members(classes: np.ndarray) -> Iterator[np.ndarray]:
         yield from np.split(order, np.flatnonzero(np.diff(classes[order])) + 1)
 
 
-def _choose_groups(groups: np.ndarray, classes: np.ndarray | None, size: float, seed: int, place: str) -> np.ndarray:
-    """Returns which rows are held out, bool of shape `(num_rows,)`, by the first choice that leaves each class."""
+def _choose_groups(
+    groups: np.ndarray, classes: np.ndarray | None, missing: int | None, size: float, seed: int, place: str
+) -> np.ndarray:
+    """Returns which rows are held out, bool of shape `(num_rows,)`, by the first choice that leaves each class and
+    holds out some label; `missing` is the class of the rows that have none.
+    """
     num_groups = int(groups.max()) + 1
     if num_groups < 2:
         raise TimeSeriesDataError(
@@ -176,12 +189,13 @@ def _choose_groups(groups: np.ndarray, classes: np.ndarray | None, size: float, 
         choices = _draw_groups(num_groups, size, seed)
     else:
         choices = _fold_groups(groups, classes, size, seed)
-    all_classes = np.unique(classes)
+    all_classes = np.setdiff1d(classes, missing)
     for chosen in choices:
         is_chosen = np.zeros(num_groups, dtype=bool)
         is_chosen[chosen] = True
         held_out = is_chosen[groups]
-        if np.array_equal(np.unique(classes[~held_out]), all_classes):
+        remains = np.isin(all_classes, classes[~held_out]).all()
+        if remains and (len(all_classes) == 0 or np.any(classes[held_out] != missing)):
             return held_out
     raise TimeSeriesDataError(f"{place}: every choice of groups to hold out takes all series of some class from train")
 
@@ -277,3 +291,46 @@ def _spread_classes(order: np.ndarray, classes: np.ndarray) -> np.ndarray:
         rows = order[members]
         place_in_class[rows] = np.arange(len(rows)) / len(rows)
     return order[np.argsort(place_in_class[order], kind="stable")]
+
+
+# --- Labelled series ---
+
+
+def keep_labelled(dataset: DatasetDict | IterableDatasetDict) -> DatasetDict | IterableDatasetDict:
+    """Leaves the series without a label out, which pre-training learns from and fine-tuning cannot.
+
+    Args:
+        dataset: What `load_time_series` returns, in which `labels` are null where they are missing.
+
+    Returns:
+        The splits, without those of validation and test in which no series has a label. A stream is not looked
+        through: all of its splits stay.
+
+    Raises:
+        TimeSeriesDataError: no series of train has a label.
+    """
+    if "labels" not in dataset["train"].column_names:
+        raise TimeSeriesDataError(f"expected labels in train, got the columns {dataset['train'].column_names}")
+    if isinstance(dataset, IterableDatasetDict):
+        return IterableDatasetDict(
+            {name: split.filter(_is_known, input_columns="labels") for name, split in dataset.items()}
+        )
+    kept = {}
+    for name, split in dataset.items():
+        is_known = np.empty(len(split), dtype=bool)
+        for start, column in read_column(split, "labels"):
+            is_known[start : start + len(column)] = column.is_valid().to_numpy(zero_copy_only=False)
+        if is_known.all():
+            kept[name] = split
+        elif is_known.any():
+            kept[name] = _take_rows(split, is_known).with_format(**split.format)
+            logger.info("%s: %d of %d series have no label and stay out", name, np.sum(~is_known), len(split))
+        elif name == "train":
+            raise TimeSeriesDataError("expected a label of at least one series in train, got none")
+        else:
+            logger.warning("%s stays out: none of its %d series has a label", name, len(split))
+    return DatasetDict(kept)
+
+
+def _is_known(label: object) -> bool:
+    return label is not None

@@ -58,8 +58,9 @@ def read_tables(
             raise TimeSeriesDataError(f"{place}, {name}: expected at least one series, got none")
     num_channels = _count_channels(train, values, roles.is_long, place)
     target = Features(past_values=series_feature(num_channels))
-    if "labels" in columns:
-        target["labels"] = _find_labels(splits, columns["labels"], roles, place)
+    labels = _find_labels(splits, columns["labels"], roles, place) if "labels" in columns else None
+    if labels is not None:
+        target["labels"] = labels
     if "group" in columns:
         is_integer = "int" in str(train.features[columns["group"]].dtype)
         target["group"] = Value("int64" if is_integer else "string")
@@ -92,8 +93,11 @@ def _name_splits(table: Dataset | DatasetDict, place: str) -> dict[str, Dataset]
     return splits
 
 
-def _find_labels(splits: dict[str, Dataset], column: str, roles: Roles, place: str) -> ClassLabel | Value | List:
-    """Returns the feature of the labels, which is a list where they are given per time step.
+def _find_labels(
+    splits: dict[str, Dataset], column: str, roles: Roles, place: str
+) -> ClassLabel | Value | List | None:
+    """Returns the feature of the labels, which is a list where they are given per time step; None where all are
+    missing.
 
     Labels that the source declares to be classes, and targets that were saved beside series in the Arrow format, stay
     what they are unless `roles.task` says otherwise.
@@ -111,6 +115,8 @@ def _find_labels(splits: dict[str, Dataset], column: str, roles: Roles, place: s
         feature = label_feature(distinct, task, num_labels, f"{place}, {column!r}")
     elif task == "regression":
         feature = label_feature([pa.array(feature.names)], task, len(feature.names), f"{place}, {column!r}")
+    if feature is None:
+        return None
     per_step = isinstance(given, List) or (roles.is_long and roles.windowed)
     return List(feature) if per_step else feature
 

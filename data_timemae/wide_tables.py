@@ -6,9 +6,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset, List
 
-from .arrow import encode_series
+from .arrow import encode_series, read_column
 from .columns import ColumnMapping, find_series, holds_lists, to_floats, unpack_series, without_extension
 from .errors import TimeSeriesDataError
+from .labels import marks_missing
 from .precision import Loss, keep_losses, warn_of_losses
 
 
@@ -38,7 +39,10 @@ def convert_wide_table(table: Dataset, mapping: ColumnMapping) -> Dataset:
     is_checked_later = not isinstance(mapping.target.get("labels"), List)  # labels per time step go into windows
     if is_checked_later and mapping.target == {new: mapping.source[old] for old, new in new_names.items()}:
         chunks = table.data.column(mapping.values.columns[0]).chunks
-        if not any(chunk.null_count or chunk.values.null_count or chunk.values.values.null_count for chunk in chunks):
+        has_nulls = any(
+            chunk.null_count or chunk.values.null_count or chunk.values.values.null_count for chunk in chunks
+        )
+        if not (has_nulls or _marks_missing_labels(table, mapping)):
             table = table.select_columns(list(new_names))
             return table.rename_columns({old: new for old, new in new_names.items() if old != new})
     losses: dict[int, Loss] = {}
@@ -53,6 +57,14 @@ def convert_wide_table(table: Dataset, mapping: ColumnMapping) -> Dataset:
     )
     warn_of_losses(keep_losses(losses, series), mapping.channels, mapping.place)
     return series
+
+
+def _marks_missing_labels(table: Dataset, mapping: ColumnMapping) -> bool:
+    """Returns whether labels are missing by a value, which becomes null."""
+    if "labels" not in mapping.target:
+        return False
+    columns = read_column(table, mapping.roles["labels"])
+    return any(marks_missing(column, mapping.target["labels"]) for _, column in columns)
 
 
 def _count_rows_at_a_time(column: pa.ChunkedArray) -> int:

@@ -3,6 +3,7 @@
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from datasets import ClassLabel, Dataset, Features, List, Value
 
 from .arrow import encode_series
@@ -64,13 +65,13 @@ def _cut_batch(
         if "labels" in rows.column_names:
             label = rows["labels"][row]
             if isinstance(label, pa.ListScalar):
-                labels.append(_label_windows(label.values.to_numpy(), starts, length, rule))
+                labels.append(_label_windows(label.values, starts, length, rule))
             else:
-                labels.append(np.full(len(starts), label.as_py()))
+                labels.append(pa.repeat(label, len(starts)))
     rows_of_windows = np.concatenate(rows_of_windows)
     columns = {"past_values": encode_series(np.concatenate(pieces), np.concatenate(lengths), place)}
     if "labels" in rows.column_names:
-        columns["labels"] = pa.array(np.concatenate(labels), schema.field("labels").type)
+        columns["labels"] = pa.concat_arrays(labels)
     if "group" in rows.column_names:
         columns["group"] = rows["group"].take(rows_of_windows)
     else:
@@ -78,13 +79,16 @@ def _cut_batch(
     return pa.table(columns, schema=schema)
 
 
-def _label_windows(labels: np.ndarray, starts: np.ndarray, length: int, rule: str) -> np.ndarray:
-    """Returns the label of each window from the labels of the time steps, `(time,)`."""
+def _label_windows(labels: pa.Array, starts: np.ndarray, length: int, rule: str) -> pa.Array:
+    """Returns the label of each window from the labels of the time steps, `(time,)`, of which some may be missing."""
     if rule == "last":
-        return labels[starts + length - 1]
-    classes = np.unique(labels)
+        return labels.take(starts + length - 1)
+    classes, codes = pc.unique(labels.drop_null()).sort(), labels.fill_null(-1).to_numpy()
+    if len(classes) == 0:
+        return pa.nulls(len(starts), labels.type)
     counts = []
-    for label in classes:
-        count_before = np.concatenate([[0], np.cumsum(labels == label)])
+    for label in classes.to_numpy():
+        count_before = np.concatenate([[0], np.cumsum(codes == label)])
         counts.append(count_before[starts + length] - count_before[starts])
-    return classes[np.argmax(counts, axis=0)]
+    most = np.argmax(counts, axis=0)
+    return classes.take(pa.array(most, mask=np.max(counts, axis=0) == 0))

@@ -27,7 +27,7 @@ class TimeMAEDataCollator:
         `masking_noise` (float32 of shape `(batch_size, num_patches)`).
 
     Raises:
-        ValueError: a series that the feature extractor refuses.
+        ValueError: a series that the feature extractor refuses, or one without a label among others.
     """
 
     feature_extractor: TimeMAEFeatureExtractor
@@ -38,7 +38,10 @@ class TimeMAEDataCollator:
         else:
             batch = dict(self.feature_extractor([row["past_values"] for row in rows], return_tensors="pt"))
         if "labels" in rows[0]:
-            batch["labels"] = torch.tensor([row["labels"] for row in rows])
+            labels = [row["labels"] for row in rows]
+            if None in labels:
+                raise ValueError("expected a label of each series, got none: keep_labelled(dataset) leaves these out")
+            batch["labels"] = torch.tensor(labels)
         if "masking_noise" in rows[0]:
             noise = [torch.tensor(row["masking_noise"], dtype=torch.float32) for row in rows]
             batch["masking_noise"] = torch.nn.utils.rnn.pad_sequence(noise, batch_first=True)

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import datasets
 
 from configuration_timemae import TimeMAEConfig, count_patches
-from data_timemae import DataSummary, channel_statistics, load_time_series, shuffle_stream
+from data_timemae import DataSummary, channel_statistics, keep_labelled, load_time_series, shuffle_stream
 from feature_extraction_timemae import TimeMAEFeatureExtractor
 from modeling_timemae import TimeMAEPreTrainedModel
 from text_encoder_timemae import load_text_encoder_config
@@ -38,7 +38,8 @@ def load_data(arguments: DataArguments, needs_labels: bool = False) -> Splits:
         needs_labels: whether the run is of no use without labels.
 
     Returns:
-        the splits. Those of a stream are in order; see [`order_for_training`].
+        the splits, without the series that have no label where labels are needed. Those of a stream are in order; see
+        [`order_for_training`].
 
     Raises:
         FileNotFoundError, ValueError: what `load_time_series` raises; no labels where they are needed.
@@ -52,9 +53,13 @@ def load_data(arguments: DataArguments, needs_labels: bool = False) -> Splits:
         dataset = load_time_series(
             arguments.dataset, config=arguments.dataset_config, seed=arguments.split_seed, **options
         )
-    if needs_labels and "labels" not in dataset["train"].column_names:
-        raise ValueError(f"expected labels in {arguments.dataset}, got the columns {dataset['train'].column_names}")
-    return dataset
+        if not needs_labels:
+            return dataset
+        if "labels" not in dataset["train"].column_names:
+            raise ValueError(
+                f"expected labels in {arguments.dataset}, got the columns {dataset['train'].column_names}"
+            )
+        return keep_labelled(dataset)
 
 
 @contextlib.contextmanager

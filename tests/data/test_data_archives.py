@@ -113,11 +113,9 @@ def test_class_only_in_test(tmp_path):
         ("set.tsv", "1\t2\t3\n1\t2\n", "line 2: expected 3 fields, got 2"),
         ("set.tsv", "1\t2\t3\n1\t2\t3\t4\n", "line 2: expected 3 fields, got 4"),
         ("set.tsv", "1\t2\t3\n1\ttwo\t3\n", "line 2: expected a number, got 'two'"),
-        ("set.tsv", "1\t2\t3\n\t2\t3\n", "labels: series 1 has none"),
         ("set.arff", "", "expected"),
         ("set.arff", "@data\n1,2,up\n1,up\n", "line 3: expected 3 fields, got 2"),
         ("set.arff", "@data\n1,2,up\n1,x,up\n", "line 3: expected a number, got 'x'"),
-        ("set.arff", "@data\n1,2,up\n1,2,\n", "labels: series 1 has none"),
         ("set.arff", "@attribute a relational\n@data\n'1,2\\n3,4',up\n'1,2',up\n", "line 4: expected 5 fields, got 3"),
     ],
 )

@@ -75,17 +75,22 @@ def test_few_real_labels_bring_a_warning(tmp_path, caplog):
     assert named.features["labels"].names == ["1.5", "2.0"]
 
 
-def test_missing_targets(tmp_path, caplog):
-    source = Dataset.from_dict({"past_values": [[1.0]] * 3, "labels": ["0.5", "NA", "1.5"]})
-    with pytest.raises(TimeSeriesDataError, match="series 1: expected a finite target, got NA"):
-        load_labels(source)
-    whole = Dataset.from_dict({"past_values": [[1.0]] * 3, "labels": ["1", "NA", "2"]})
-    assert load_labels(whole).features["labels"].names == ["1", "2", "NA"]
-    assert "of which one is 'NA'" in caplog.text
-    with pytest.raises(TimeSeriesDataError, match="series 1: expected a finite target, got NA"):
-        load_labels(whole, task="regression")
-    with pytest.raises(TimeSeriesDataError, match="series 1 has no label"):
-        load_labels(Dataset.from_dict({"past_values": [[1.0]] * 2, "labels": ["a", ""]}))
+def test_what_stands_for_a_missing_label(caplog):
+    def labels_of(labels, **options):
+        train = load_labels(Dataset.from_dict({"past_values": [[1.0]] * len(labels), "labels": labels}), **options)
+        feature = train.features["labels"]
+        return getattr(feature, "names", "numbers"), train["labels"][:]
+
+    assert labels_of(["0.5", "NA", "1.5"]) == ("numbers", [0.5, None, 1.5])
+    assert labels_of([0.5, float("nan"), -100.0]) == ("numbers", [0.5, None, -100.0])
+    assert labels_of(["1", "NA", "2", ""]) == (["1", "2"], [0, None, 1, None])
+    assert labels_of(["1", "NA", "2"], task="regression") == ("numbers", [1, None, 2])
+    assert labels_of([3, -100, -1, None]) == (["-1", "3"], [1, None, 0, None])  # -1 is a class of the archives
+    assert labels_of([3.0, -100.0, float("nan")]) == (["3"], [0, None, None])
+    assert labels_of(["none", "walk", ""]) == (["none", "walk"], [0, 1, None])  # among words it is one
+    with pytest.raises(TimeSeriesDataError, match="series 1: expected a finite target, got inf"):
+        labels_of(["0.5", "inf"])
+    assert not caplog.records
 
 
 @pytest.mark.parametrize(("tag", "expected"), [("classLabel true 20 21", ClassLabel), ("targetLabel true", Value)])

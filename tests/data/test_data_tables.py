@@ -86,7 +86,6 @@ def test_saved_directory_is_read_in_place(tmp_path):
         ({"past_values": [[1.0], None]}, "series 1: expected a list, got a null"),
         ({"past_values": [[1.0], []]}, "series 1 has no observed value in its 0 time steps"),
         ({"past_values": [[1.0], [float("inf")]]}, "series 1, time step 0, channel 0: expected a finite"),
-        ({"past_values": [[1.0], [2.0]], "labels": ["a", None]}, "series 1 has no label"),
         (
             {"past_values": [[1.0], [2.0]], "labels": [0.5, float("inf")]},
             "series 1: expected a finite target, got inf",
@@ -202,7 +201,6 @@ LONG_CSV = "name,time,x,label\ns0,0,1,up\ns0,1,2,up\ns1,0,3,down\ns1,1,4,down\n"
         (WIDE_CSV + "s2,1,2,up,5\n", {"id_column": "name"}, "line 4: expected 4 columns, got 5"),
         (WIDE_CSV[:-7], {"id_column": "name"}, "line 3: expected 4 columns, got 3"),
         (WIDE_CSV.replace("4", "four"), {"id_column": "name"}, r"line 3, column 'b': expected a number.*got 'four'"),
-        (WIDE_CSV.replace("4,down", "4,"), {"id_column": "name"}, "series 1 has no label"),
         (WIDE_CSV.replace("s1", "s0"), {"id_column": "name"}, "series 0 and 1 have the same 'name'"),
         (WIDE_CSV + "s0,5,6,up\n", {"id_column": "name"}, "row 2: expected the rows of each 'name' in one run"),
         (WIDE_CSV, {"id_column": "nom"}, r"expected the columns \['nom'\]|column 'name': expected a number"),
@@ -218,7 +216,6 @@ LONG_CSV = "name,time,x,label\ns0,0,1,up\ns0,1,2,up\ns1,0,3,down\ns1,1,4,down\n"
         (LONG_CSV.replace("s1,1,4", "s0,1,4"), LONG, "row 3: expected the rows of each 'name' in one run, got 's0'"),
         (LONG_CSV.replace("s1,1,4", ",1,4"), LONG, "row 3 has no 'name'"),
         (LONG_CSV.replace("4,down", "4,up"), LONG, "'label'.*: row 3: expected one value a series"),
-        (LONG_CSV.replace("4,down", "4,"), LONG, "series 1, time step 1 has no label"),
         (LONG_CSV.replace("4,down", "four,down"), LONG, r"line 5, column 'x': expected a number.*got 'four'"),
         (LONG_CSV.replace("4,down", "down"), LONG, "line 5: expected 4 columns, got 3"),
         (LONG_CSV.replace("s1,0,3", "s1,0,").replace("s1,1,4", "s1,1,"), LONG, "series 1 has no observed value"),
@@ -243,7 +240,6 @@ def test_malformed_csv(tmp_path, text, options, message):
             "series 1: expected a number|in row 1",
         ),
         ('{"series": [[1, 2]], "label": "a"}\n{"series": [[1]], "label": "b"}\n', "series 1: expected 2 channels"),
-        ('{"series": [1, 2], "label": "a"}\n{"series": [1, 2]}\n', "series 1 has no label"),
         ('{"series": [1, 2], "label": "a"}\n{"label": "b"}\n', "series 1: expected a list, got a null"),
     ],
 )

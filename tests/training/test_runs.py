@@ -6,7 +6,15 @@ import torch
 
 from data_timemae import summarise
 from timemae import TimeMAEFeatureExtractor, TimeMAEForPreTraining, TimeMAEModel
-from training_timemae import ModelArguments, check_masking, make_config, make_feature_extractor, make_model
+from training_timemae import (
+    DataArguments,
+    ModelArguments,
+    check_masking,
+    load_data,
+    make_config,
+    make_feature_extractor,
+    make_model,
+)
 
 
 def test_feature_extractor_sees_train_only(vowels):
@@ -21,6 +29,15 @@ def test_saved_feature_extractor_is_kept(vowels, tmp_path):
     saved.save_pretrained(tmp_path)
     assert make_feature_extractor(vowels, None, str(tmp_path)).normalization == "series"
     assert make_feature_extractor(vowels, "none", str(tmp_path)).normalization == "none"
+
+
+def test_partly_labelled_data_are_for_pre_training_and_their_labels_for_fine_tuning(tmp_path, capsys):
+    rows = [f"{np.sin(row)},{np.cos(row)},{'ab'[row % 2] if row < 20 else ''}" for row in range(100)]
+    (tmp_path / "set.csv").write_text("\n".join(["t0,t1,label", *rows]))
+    arguments = DataArguments(str(tmp_path / "set.csv"), validation_size=0)
+    assert len(load_data(arguments)["train"]) == 100
+    assert len(load_data(arguments, needs_labels=True)["train"]) == 20
+    assert "train: 80 of 100 series have no label and stay out" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("saved", [False, True])
