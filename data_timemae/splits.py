@@ -189,7 +189,7 @@ def _choose_groups(
         choices = _draw_groups(num_groups, size, seed)
     else:
         choices = _fold_groups(groups, classes, size, seed)
-    all_classes = np.setdiff1d(classes, missing)
+    all_classes = np.unique(classes[classes != missing])
     for chosen in choices:
         is_chosen = np.zeros(num_groups, dtype=bool)
         is_chosen[chosen] = True

@@ -78,9 +78,8 @@ class Classifier:
         arguments, train = self.arguments, self.data["train"]
         config = TimeMAEConfig(**describe(self.data), patch_length=arguments.patch_length)
         pretrained = self.directory / "pretrained"
-        course = training.pretrain(
-            config, train, pretrained, self.seed, 0, arguments.pretraining_steps, per_device_train_batch_size=32
-        )
+        steps = {"epochs": 0, "min_steps": arguments.pretraining_steps, "per_device_train_batch_size": 32}
+        course = training.pretrain(config, train, self.extractor, pretrained, self.seed, **steps)
         set_seed(self.seed)
         names = train.features["labels"].names
         model = TimeMAEForTimeSeriesClassification.from_pretrained(pretrained, id2label=dict(enumerate(names)))
