@@ -2,7 +2,7 @@
 """From raw series to what the model takes: checks, normalisation, padding."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from transformers.feature_extraction_utils import BatchFeature, FeatureExtractionMixin
@@ -84,9 +84,12 @@ class TimeMAEFeatureExtractor(FeatureExtractionMixin):
             the mean and standard deviation of the observed values of each channel of each series.
         mean, std (`list[float]` of `num_channels`, *optional*):
             The statistics that `"channel"` needs.
+        channel_names (`list[str]` of `num_channels`, *optional*):
+            The names of the channels in their order. Those of a DataFrame are put in this order.
 
     Raises:
-        ValueError: an unknown normalisation, or statistics that are missing, not finite or of another length.
+        ValueError: an unknown normalisation, statistics that are missing, not finite or of another length, or names
+            that are not distinct or not one a channel.
     """
 
     model_input_names = ["past_values", "past_observed_mask"]
@@ -98,6 +101,7 @@ class TimeMAEFeatureExtractor(FeatureExtractionMixin):
         normalization: str = "none",
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
+        channel_names: Sequence[str] | None = None,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -110,11 +114,14 @@ class TimeMAEFeatureExtractor(FeatureExtractionMixin):
                         f"expected {num_channels} finite numbers as {name} for the normalization by channel, "
                         f"got {statistic}"
                     )
+        if channel_names is not None and (len(channel_names), len(set(channel_names))) != (num_channels, num_channels):
+            raise ValueError(f"expected {num_channels} distinct channel_names, got {channel_names}")
         self.num_channels = num_channels
         self.sequence_length = sequence_length
         self.normalization = normalization
         self.mean = None if mean is None else [float(value) for value in mean]
         self.std = None if std is None else [float(value) for value in std]
+        self.channel_names = None if channel_names is None else list(channel_names)
 
     def __call__(
         self, series: np.ndarray | Sequence, return_tensors: str | TensorType | None = "np", **kwargs
@@ -124,7 +131,8 @@ class TimeMAEFeatureExtractor(FeatureExtractionMixin):
             series (`np.ndarray` of shape `(time, num_channels)` or `(batch_size, time, num_channels)`, or a sequence
                 of arrays `(time_i, num_channels)`): raw series of floating-point numbers, NaN where a value is
                 missing; a tensor or nested lists serve as well. With one channel the last axis may be left out of
-                single series and of ragged ones.
+                single series and of ragged ones. A DataFrame with a column a channel is a series too: of its columns
+                those in `channel_names` are taken, by name.
             return_tensors (`str`, defaults to `"np"`): `"pt"` for tensors.
 
         Returns:
@@ -187,10 +195,33 @@ class TimeMAEFeatureExtractor(FeatureExtractionMixin):
         return ndim == 3 or ragged
 
     def _as_arrays(self, series: np.ndarray | Sequence) -> list[np.ndarray]:
-        arrays = [np.asarray(array) for array in (series if self.is_batched(series) else [series])]
+        arrays = [self.as_array(array) for array in (series if self.is_batched(series) else [series])]
         if self.num_channels == 1:
             arrays = [array[:, None] if array.ndim == 1 else array for array in arrays]
         return arrays
+
+    def as_array(self, series: Any) -> np.ndarray:
+        """
+        Makes an array of one series.
+
+        Args:
+            series (an array, a tensor, nested lists, or a `pandas.DataFrame` with a column a channel): the raw series.
+
+        Returns:
+            `np.ndarray` of shape `(time, num_channels)`; of a DataFrame float64, its columns in the order of
+            `channel_names`.
+
+        Raises:
+            ValueError: a DataFrame lacks a channel, or holds text.
+        """
+        if not hasattr(series, "columns"):
+            return np.asarray(series)
+        if self.channel_names is not None:
+            names = [str(name) for name in series.columns]
+            if not set(self.channel_names) <= set(names):
+                raise ValueError(f"expected the channels {self.channel_names}, got the columns {names}")
+            series = series.iloc[:, [names.index(name) for name in self.channel_names]]
+        return series.to_numpy(dtype=np.float64, na_value=np.nan)
 
     def check(self, array: np.ndarray, index: int = 0) -> None:
         """

@@ -60,7 +60,8 @@ class TimeSeriesClassificationPipeline(Pipeline):
             inputs: raw series of shape `(time, num_channels)`, NaN or None where a value is missing. With one channel
                 the last axis may be left out. One of:
 
-                - one series: an array, a tensor or nested lists;
+                - one series: an array, a tensor, nested lists, or a DataFrame with a column a channel, taken by name
+                  where the model knows the names;
                 - several of them, of any lengths: a list, an array `(batch_size, time, num_channels)` or the column of
                   a data set;
                 - several with names: a dict from names to series;
@@ -92,6 +93,8 @@ class TimeSeriesClassificationPipeline(Pipeline):
             return False
         if isinstance(inputs, str) or not hasattr(inputs, "__len__"):
             raise ValueError(f"expected a series, or several in a list, a dict or a column, got {inputs!r}")
+        if hasattr(inputs, "columns"):  # a DataFrame
+            return False
         if len(inputs) > 0 and isinstance(inputs[0], Mapping):
             return True
         return self.feature_extractor.is_batched(inputs)
@@ -114,7 +117,8 @@ class TimeSeriesClassificationPipeline(Pipeline):
                 raise ValueError(f"expected a row with past_values, got {sorted(series)} in series {index}")
             series = series["past_values"]
         try:
-            array = np.asarray(series, dtype=np.float32)  # None becomes NaN
+            array = self.feature_extractor.as_array(series) if hasattr(series, "columns") else series
+            array = np.asarray(array, dtype=np.float32)  # None becomes NaN
         except (TypeError, ValueError) as error:
             raise ValueError(
                 f"expected numbers of shape (time, {self.feature_extractor.num_channels}) in series {index}: {error}"

@@ -15,8 +15,8 @@ The splits are `train`, `validation` and `test`; their columns are
 Tables (Parquet, CSV, JSON Lines, the Hub), recordings in files and saved data sets stay on disk as memory-mapped
 Arrow, and so do the row numbers of their splits; archives of arrays and data sets in memory are held in memory.
 
-What stands where: `sources` finds out what a source is and calls its reader, in `arrays`, `archives`, `uci` or
-`tables` (with `table_files`, `csv_files`, `columns`, `long_tables` and `wide_tables`), or `recordings` (with
+What stands where: `sources` finds out what a source is and calls its reader, in `in_memory`, `arrays`, `archives`,
+`uci`, `tables` (with `table_files`, `csv_files`, `columns`, `long_tables` and `wide_tables`), or `recordings` (with
 `recording_folders`, `recording_files` and `file_patterns`). `roles` says which column is what, and `reading` what was
 understood. `arrow` has the Arrow format of
 series, `labels` that of labels, and `formatting` the way back to numpy. `windows`, `splits`, `streams` and
@@ -27,18 +27,19 @@ import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from datasets import Dataset, DatasetDict, IterableDatasetDict
 
 from .arrow import channel_names
 from .errors import TimeSeriesDataError
 from .formatting import TIME_SERIES_FORMAT
+from .in_memory import is_in_memory, read_memory
 from .labels import Task
 from .reading import Reading
 from .roles import Roles
 from .sources import Options, read_files, read_source
-from .splits import SPLITS, check_classes, hold_out, keep_labelled, take_fraction
+from .splits import SPLITS, check_classes, hold_out, keep_labelled, name_splits, take_fraction
 from .statistics import DataSummary, Lengths, channel_statistics, summarise
 from .streams import NUM_SHARDS, shuffle_stream, stream_dataset
 from .tables import read_tables
@@ -63,8 +64,10 @@ logger = logging.getLogger(__name__)
 
 
 def load_time_series(
-    source: str | os.PathLike | Dataset | DatasetDict | Mapping[str, str | os.PathLike],
+    source: Any,
+    labels: Any = None,
     *,
+    groups: Any = None,
     config: str | None = None,
     file_pattern: str | None = None,
     metadata: str | os.PathLike | None = None,
@@ -103,17 +106,23 @@ def load_time_series(
             - a directory, or a zip of one, with one file a recording: CSV, TSV, TXT or DAT with or without column
               names, Parquet, or `.npy` arrays `(time, channels)`;
             - a Parquet, CSV or JSON Lines file, or the id of a data set on the Hub (see the column arguments);
-            - a directory written by `save_to_disk`, or a `Dataset` or `DatasetDict` in memory.
+            - a directory written by `save_to_disk`, or a `Dataset` or `DatasetDict` in memory;
+            - an array or tensor `(cases, time, channels)` or `(cases, time)`, a list of arrays `(time, channels)` or
+              `(time,)` of any lengths or of DataFrames with a channel a column, or a pair `(X, y)` of these and their
+              labels;
+            - a DataFrame: wide or long like any table, or with an index of series and time (as sktime has it).
 
             A file of one split is train. For more splits, give a directory, or a zip of one, in which the files are
             named after the splits (`X_TRAIN.ts`, `X_TEST.ts`; `train.pt`, `val.pt`, `test.pt`), or
-            `{"train": path, "test": path}`.
+            `{"train": path, "test": path}`, or the same with pairs `(X, y)` or DataFrames.
 
             Several files of the kinds that hold a recording each are taken for recordings, unless one of a kind that
             may hold many series is named after a split, `id_column` or `layout="wide"` is given, each split has a
             folder with one file, all are named as shards (`part-00000`, `data-00000-of-00002`), or they have a column
             of lists: then they are tables. Folders `train`, `validation` and `test` on top are splits; the folders in
             them are classes, or groups if they are called such as `s01` or `subject_3`, unless files have labels.
+        labels, groups: Of series in memory, one a series (of a DataFrame one a row or a series): classes or numbers to
+            predict, None or NaN where one is missing; and the subject or recording of each.
         config: Which of several versions to take: in a `.npz`, `"y5"` reads `y5_train` instead of `y_train`; for the
             seizure set `"two_classes"` (default) or `"five_classes"`; on the Hub, the configuration.
         file_pattern: What the names of files with a recording each say, such as `"{label}/{group}_{}.csv"`: `{label}`,
@@ -142,8 +151,9 @@ def load_time_series(
         ignore_columns: Columns to leave out, by their names or patterns of names (`"mag_*"`).
         layout: Of number columns: `"wide"`, a series a row (default), or `"long"`, a time step a row. A long table
             without `id_column` or groups is one recording, and each file of a directory is one.
-        channels_first: `.npz`, `.npy` and `.pt` arrays are `(cases, channels, time)`. By default they are
-            `(cases, time, channels)`, except that in `.pt` files the shorter axis is taken for the channels.
+        channels_first: Arrays, in memory or in `.npz`, `.npy` and `.pt` files, are `(cases, channels, time)`, as in
+            aeon. By default they are `(cases, time, channels)`, except that in `.pt` files the shorter axis is taken
+            for the channels, and in lists the one that is the same for all series where the other differs.
         window, stride: Cut every series into windows of `window` time steps, one each `stride` steps (default:
             `window`). A series shorter than that is kept whole; steps after the last full window and windows
             without any value are dropped. Where no group is known, the recording becomes the group, so no recording
@@ -195,7 +205,7 @@ def load_time_series(
         ),
     )
 
-    splits, place = _read(source, options)
+    splits, place = _read(source, labels, groups, options)
     if window is not None:
         for name, dataset in splits.items():
             splits[name] = cut_windows(dataset, window, stride or window, window_label, f"{place}, {name}")
@@ -216,13 +226,21 @@ def load_time_series(
     return DatasetDict(splits)
 
 
-def _read(
-    source: str | os.PathLike | Dataset | DatasetDict | Mapping[str, str | os.PathLike], options: Options
-) -> tuple[dict[str, Dataset], str]:
+def _read(source: Any, labels: Any, groups: Any, options: Options) -> tuple[dict[str, Dataset], str]:
     """Returns a data set for each split that the source publishes, and the name of the source, for errors."""
+    in_memory = {"train": source} if is_in_memory(source) else None
+    if isinstance(source, Mapping) and not isinstance(source, DatasetDict) and any(map(is_in_memory, source.values())):
+        in_memory = name_splits(source, "the data in memory")
     by_file = options.file_pattern is not None or options.metadata is not None
-    if by_file and isinstance(source, Dataset | DatasetDict | Mapping):
+    if by_file and (in_memory or isinstance(source, Dataset | DatasetDict | Mapping)):
         raise ValueError("expected a directory or its zip for file_pattern and metadata, got another source")
+    if in_memory:
+        return read_memory(in_memory, labels, groups, options.roles, options.channels_first), "the data in memory"
+    if labels is not None or groups is not None:
+        raise ValueError(
+            "expected labels and groups with arrays or a DataFrame, got them with another source: name its columns "
+            "with label_column and group_column"
+        )
     if isinstance(source, Dataset | DatasetDict):
         place = "the data set in memory"
         return read_tables(source, options.roles, place), place

@@ -160,7 +160,7 @@ def _encode_split(
 # --- Files of arrays ---
 
 
-def _add_channel_axis(series: np.ndarray, channels_first: bool, place: str) -> np.ndarray:
+def add_channel_axis(series: np.ndarray, channels_first: bool, place: str) -> np.ndarray:
     """Returns `(cases, time, channels)` of an array that may lack the channels or have them first."""
     if series.ndim not in (2, 3) or series.dtype.kind not in "iuf":
         raise TimeSeriesDataError(
@@ -247,7 +247,7 @@ def _pick_split(
     place: str,
 ) -> Arrays:
     """Returns the arrays of one split, whose names end on `suffix`, with class names for class indices."""
-    series = _add_channel_axis(arrays[f"X_{suffix}"], bool(channels_first), f"{place}: X_{suffix}")
+    series = add_channel_axis(arrays[f"X_{suffix}"], bool(channels_first), f"{place}: X_{suffix}")
     labels = arrays.get(f"{label_name}_{suffix}")
     if labels is not None and class_names is not None:
         if labels.dtype.kind not in "iu" or not set(np.unique(labels)) <= set(range(len(class_names))):
@@ -284,4 +284,4 @@ def read_pt(path: Path, channels_first: bool | None) -> Arrays:
                 f"{path}: cannot tell channels from time in {samples.shape}: pass channels_first"
             )
         channels_first = samples.shape[1] < samples.shape[2]
-    return Arrays(_add_channel_axis(samples, bool(channels_first), f"{path}: samples"), labels, None, str(path))
+    return Arrays(add_channel_axis(samples, bool(channels_first), f"{path}: samples"), labels, None, str(path))

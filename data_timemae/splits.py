@@ -3,8 +3,9 @@
 
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
@@ -30,6 +31,18 @@ MAX_INDEXED = 100_000  # series that scikit-learn splits, as it takes about 100 
 MAX_FOLDED_GROUPS = 1000  # of more groups folds take minutes to make, and groups drawn at random serve as well
 MAX_FOLDED_PAIRS = 1_000_000  # of a class and a group
 NUM_FOLDS = 10
+
+
+def name_splits(splits: Mapping[str, Any], place: str) -> dict[str, Any]:
+    """Returns what there is of each split under the names train, validation and test.
+
+    Raises:
+        TimeSeriesDataError: there is no train, or a name is not known.
+    """
+    named = {SPLIT_WORDS.get(name, name): split for name, split in splits.items()}
+    if "train" not in named or not set(named) <= set(SPLITS):
+        raise TimeSeriesDataError(f"{place}: expected a split train and perhaps validation and test, got {[*named]}")
+    return named
 
 
 # --- Classes and groups ---

@@ -22,7 +22,7 @@ from .errors import TimeSeriesDataError
 from .labels import label_feature, number_classes
 from .long_tables import convert_long_table
 from .roles import Roles
-from .splits import SPLIT_WORDS, SPLITS
+from .splits import name_splits
 from .wide_tables import convert_wide_table
 
 
@@ -43,7 +43,8 @@ def read_tables(
     Raises:
         TimeSeriesDataError: columns or rows are missing, malformed, or do not fit together.
     """
-    splits = _name_splits(table, place)
+    splits = name_splits({"train": table} if isinstance(table, Dataset) else table, place)
+    splits = {name: dataset.with_format(None) for name, dataset in splits.items()}
     train = splits["train"]
     if values is None:
         is_told, roles = roles.left_out is not None, roles.resolve(train.data.schema, place)
@@ -82,15 +83,6 @@ def read_tables(
         if mapping.channels:
             result[name].info.description = describe_channels(list(mapping.channels))
     return result
-
-
-def _name_splits(table: Dataset | DatasetDict, place: str) -> dict[str, Dataset]:
-    """Returns the tables under the names train, validation and test."""
-    splits = {"train": table} if isinstance(table, Dataset) else dict(table)
-    splits = {SPLIT_WORDS.get(name, name): dataset.with_format(None) for name, dataset in splits.items()}
-    if "train" not in splits or not set(splits) <= set(SPLITS):
-        raise TimeSeriesDataError(f"{place}: expected a split train and perhaps validation and test, got {[*splits]}")
-    return splits
 
 
 def _find_labels(

@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from transformers import AutoFeatureExtractor
@@ -139,3 +140,27 @@ def test_prepare_counts_from_the_first_index():
         extractor.prepare([np.zeros((7, 2))], first_index=4)
     with pytest.raises(ValueError, match="observed value in each series, got none in series 6"):
         extractor.check(np.full((7, 3), np.nan), 6)
+
+
+def test_columns_of_a_frame_are_taken_by_name(tmp_path):
+    values = np.arange(8.0).reshape(4, 2)
+    frame = pd.DataFrame(values, columns=["x", "y"])
+    TimeMAEFeatureExtractor(2, channel_names=["x", "y"]).save_pretrained(tmp_path)
+    extractor = TimeMAEFeatureExtractor.from_pretrained(tmp_path)
+    for series in (
+        frame,
+        frame[["y", "x"]],
+        frame.assign(time="noon")[["time", "y", "x"]],
+        frame.astype(int),
+        [frame],
+    ):
+        np.testing.assert_array_equal(extractor(series)["past_values"][0], values)
+    gap = frame.astype("Int64").mask(frame == 3)
+    np.testing.assert_array_equal(extractor(gap)["past_observed_mask"][0], values != 3)
+    with pytest.raises(ValueError, match=r"expected the channels \['x', 'y'\], got the columns \['x', 'z'\]"):
+        extractor(frame.rename(columns={"y": "z"}))
+    np.testing.assert_array_equal(TimeMAEFeatureExtractor(2)(frame)["past_values"][0], values)
+    with pytest.raises(ValueError, match="expected series with 2 channels, got 3 in series 0"):
+        TimeMAEFeatureExtractor(2)(frame.assign(z=1.0))
+    with pytest.raises(ValueError, match="expected 2 distinct channel_names, got .'x', 'x'."):
+        TimeMAEFeatureExtractor(2, channel_names=["x", "x"])

@@ -1,5 +1,6 @@
 import datasets
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from transformers import pipeline
@@ -165,3 +166,15 @@ def test_scores_that_are_not_finite_are_no_labels(tiny_config, series, dtype, va
         ValueError, match=r"finite scores, got \[nan.* for series 2,.* 1e\+\d+ in channel 1\..*float32"
     ):
         classify(series, batch_size=batch_size)
+
+
+def test_frames_are_read_by_the_names_of_their_columns(classify, series):
+    names = ["x", "y", "z"]
+    classify.feature_extractor.channel_names = names
+    frames = [pd.DataFrame(values, columns=names)[["z", "x", "y"]] for values in series]
+    for result, expected in zip(classify(frames), classify(series), strict=True):
+        assert_same(result, expected)
+    assert_same(classify(frames[0]), classify(series[0]))
+    assert_same(classify({"one": frames[0]})["one"], classify(series[0]))
+    with pytest.raises(ValueError, match=r"expected the channels .* got the columns \['a', 'x', 'y'\]"):
+        classify(frames[0].rename(columns={"z": "a"}))

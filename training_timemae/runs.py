@@ -14,7 +14,14 @@ from typing import Any, TypeAlias
 import datasets
 
 from configuration_timemae import TimeMAEConfig, count_patches
-from data_timemae import DataSummary, channel_statistics, keep_labelled, load_time_series, shuffle_stream
+from data_timemae import (
+    DataSummary,
+    channel_names,
+    channel_statistics,
+    keep_labelled,
+    load_time_series,
+    shuffle_stream,
+)
 from feature_extraction_timemae import TimeMAEFeatureExtractor
 from modeling_timemae import TimeMAEPreTrainedModel
 from text_encoder_timemae import load_text_encoder_config
@@ -140,7 +147,10 @@ def make_feature_extractor(
             saved one, else any.
 
     Returns:
-        the feature extractor.
+        the feature extractor, which knows the names of the channels where the data set does.
+
+    Raises:
+        ValueError: the data have the channels of the saved model in another order.
     """
     num_channels = count_channels(dataset)
     if saved is not None and (Path(saved) / "preprocessor_config.json").is_file():
@@ -148,6 +158,7 @@ def make_feature_extractor(
             saved, **({} if sequence_length is None else {"sequence_length": sequence_length})
         )
         if extractor.num_channels == num_channels and normalization in (None, extractor.normalization):
+            extractor.channel_names = _compare_names(extractor.channel_names, channel_names(dataset), saved)
             return extractor
     normalization = normalization or "channel"
     statistics = {}
@@ -159,7 +170,21 @@ def make_feature_extractor(
         normalization=normalization,
         mean=statistics.get("mean"),
         std=statistics.get("std"),
+        channel_names=channel_names(dataset),
     )
+
+
+def _compare_names(known: list[str] | None, found: list[str] | None, saved: str) -> list[str] | None:
+    """Returns the names of the channels of a saved model that goes on with data of channels `found`."""
+    if known is None or found is None or known == found:
+        return found or known
+    if set(known) == set(found):
+        raise ValueError(
+            f"expected the channels in the order {known}, as in {saved}, got {found}: name them in order with "
+            "value_columns (--value_columns)"
+        )
+    logger.warning("%s was trained on the channels %s; %s take their places", saved, known, found)
+    return found
 
 
 def make_config(arguments: Any, summary: DataSummary, **settings) -> TimeMAEConfig:

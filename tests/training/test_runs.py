@@ -1,10 +1,11 @@
 import copy
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
-from data_timemae import summarise
+from data_timemae import load_time_series, summarise
 from timemae import TimeMAEFeatureExtractor, TimeMAEForPreTraining, TimeMAEModel
 from training_timemae import (
     DataArguments,
@@ -89,3 +90,18 @@ def test_a_saved_model_for_longer_series(vowels_config, tmp_path, interpolate, c
     assert torch.allclose(model.embeddings.position_embeddings[::2], table, atol=1e-5) == interpolate
     assert ("Position table interpolated from 29 to 57 steps" in caplog.text) == interpolate
     assert config.sequence_length == model.config.sequence_length == 57
+
+
+def test_channels_of_a_saved_model_in_another_order(tmp_path, caplog):
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(60, 2)), columns=["x", "y"])
+
+    def load(*names):
+        return load_time_series(frame[list(names)].set_axis(range(60)), layout="long", window=10, validation_size=0)
+
+    make_feature_extractor(load("x", "y")).save_pretrained(tmp_path)
+    assert make_feature_extractor(load("x", "y"), saved=str(tmp_path)).channel_names == ["x", "y"]
+    with pytest.raises(ValueError, match=r"in the order \['x', 'y'\].*got \['y', 'x'\]: .* --value_columns"):
+        make_feature_extractor(load("y", "x"), saved=str(tmp_path))
+    frame["z"] = 0.0
+    assert make_feature_extractor(load("x", "z"), saved=str(tmp_path)).channel_names == ["x", "z"]
+    assert "was trained on the channels ['x', 'y']; ['x', 'z'] take their places" in caplog.text
