@@ -75,13 +75,18 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     "ours, 100 epochs": {"config": OURS, "training": SMALL_BATCHES | {"epochs": 100}},
 }
 
-# How a classifier is fine-tuned: the head, and fields of FineTuningArguments.
-FINE_TUNINGS: dict[str, dict[str, Any]] = {
-    "300 steps, 3e-4": {"max_steps": 300, "learning_rate": 3e-4},
-    "300 steps, 1e-3": {"max_steps": 300, "learning_rate": 1e-3},
-    "1000 steps, 3e-4": {"max_steps": 1000, "learning_rate": 3e-4},
-    "300 steps, 3e-4, random head": {"max_steps": 300, "learning_rate": 3e-4, "head_init": "random"},
-    "300 steps, 3e-4, smooth labels": {"max_steps": 300, "learning_rate": 3e-4, "label_smoothing_factor": 0.1},
+# How a classifier is fine-tuned: the head and fields of FineTuningArguments ("training"), and what is not as in
+# pre-training (fields of TimeMAEConfig, "config").
+DROPOUT = {"hidden_dropout_prob": 0.2, "attention_probs_dropout_prob": 0.2}
+FINE_TUNINGS: dict[str, dict[str, dict[str, Any]]] = {
+    "300 steps, 3e-4": {"training": {"max_steps": 300, "learning_rate": 3e-4}},
+    "300 steps, 3e-4, dropout": {"config": DROPOUT, "training": {"max_steps": 300, "learning_rate": 3e-4}},
+    "300 steps, 1e-3": {"training": {"max_steps": 300, "learning_rate": 1e-3}},
+    "1000 steps, 3e-4": {"training": {"max_steps": 1000, "learning_rate": 3e-4}},
+    "300 steps, 3e-4, random head": {"training": {"max_steps": 300, "learning_rate": 3e-4, "head_init": "random"}},
+    "300 steps, 3e-4, smooth labels": {
+        "training": {"max_steps": 300, "learning_rate": 3e-4, "label_smoothing_factor": 0.1}
+    },
 }
 
 
@@ -124,11 +129,13 @@ def fine_tune(arguments, dataset: str, fold: int, name: str, output: Path) -> di
 
     def accuracy(rows: np.ndarray) -> float:
         set_seed(0)
+        described = FINE_TUNINGS[name]
+        config = POOLINGS[arguments.fine_tuning_pooling] | described.get("config", {})
         model = TimeMAEForTimeSeriesClassification.from_pretrained(
-            output, num_labels=train.features["labels"].num_classes, **POOLINGS[arguments.fine_tuning_pooling]
+            output, num_labels=train.features["labels"].num_classes, **config
         )
         directory = output / "fine-tuning"
-        trainer = training.fine_tune(model, train.select(rows), extractor, directory, seed=0, **FINE_TUNINGS[name])
+        trainer = training.fine_tune(model, train.select(rows), extractor, directory, seed=0, **described["training"])
         prediction = trainer.predict(held_out)
         return accuracy_score(prediction.label_ids, prediction.predictions.argmax(-1))
 

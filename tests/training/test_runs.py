@@ -100,7 +100,7 @@ def test_channels_of_a_saved_model_in_another_order(tmp_path, caplog):
 
     make_feature_extractor(load("x", "y")).save_pretrained(tmp_path)
     assert make_feature_extractor(load("x", "y"), saved=str(tmp_path)).channel_names == ["x", "y"]
-    with pytest.raises(ValueError, match=r"in the order \['x', 'y'\].*got \['y', 'x'\]: .* --value_columns"):
+    with pytest.raises(ValueError, match=r"in the order \['x', 'y'\].*got \['y', 'x'\]: .*--value_columns"):
         make_feature_extractor(load("y", "x"), saved=str(tmp_path))
     frame["z"] = 0.0
     assert make_feature_extractor(load("x", "z"), saved=str(tmp_path)).channel_names == ["x", "z"]
