@@ -30,7 +30,7 @@ def test_recipes_are_compared_on_validation_and_resumed(run_study, tmp_path, cap
     assert "| ours; three layers |" in (tmp_path / "recipe" / "report.md").read_text()
 
     for name in ("300 steps, 3e-4", "300 steps, 3e-4, random head"):
-        monkeypatch.setitem(recipe.FINE_TUNINGS[name], "max_steps", 2)
+        monkeypatch.setitem(recipe.FINE_TUNINGS[name]["training"], "max_steps", 2)
     arguments = argparse.Namespace(fractions=[0.05, 1.0], fine_tuning_pooling="mean")
     model = tmp_path / "recipe" / "JapaneseVowels-3" / "ours" / "fold-1"
     probe, random = (
