@@ -53,6 +53,8 @@ PAPER_RECIPE = {
     "patch_statistics": False,
     "pooling": "mean",
     "num_pooled_layers": 1,
+    "hidden_dropout_prob": 0.2,
+    "attention_probs_dropout_prob": 0.2,
 }
 
 # What transformers itself passes to a configuration or keeps in config.json, beside the declared fields.
@@ -102,10 +104,10 @@ class TimeMAEConfig(PreTrainedConfig):
             Width of the feed-forward layers; 4 · `hidden_size` if not given.
         hidden_act (`str`, defaults to `"gelu"`):
             Activation of the feed-forward layers, a name that `transformers.activations` knows.
-        hidden_dropout_prob (`float`, defaults to 0.2):
-            Dropout on the output of each sub-layer.
-        attention_probs_dropout_prob (`float`, defaults to 0.2):
-            Dropout on the attention weights.
+        hidden_dropout_prob (`float`, defaults to 0.0):
+            Dropout on the output of each sub-layer; 0.2 in the paper's code.
+        attention_probs_dropout_prob (`float`, defaults to 0.0):
+            Dropout on the attention weights; 0.2 in the paper's code.
         classifier_dropout (`float`, defaults to 0.0):
             Dropout on the pooled representation before the classification head.
         decoder_num_hidden_layers (`int`, defaults to 4):
@@ -205,8 +207,8 @@ class TimeMAEConfig(PreTrainedConfig):
     num_attention_heads: int | None = None
     intermediate_size: int | None = None
     hidden_act: str = "gelu"
-    hidden_dropout_prob: float | int = 0.2
-    attention_probs_dropout_prob: float | int = 0.2
+    hidden_dropout_prob: float | int = 0.0
+    attention_probs_dropout_prob: float | int = 0.0
     classifier_dropout: float | int = 0.0
     decoder_num_hidden_layers: int = 4
     mask_ratio: float = 0.6

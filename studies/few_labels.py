@@ -40,10 +40,12 @@ from modeling_timemae import TimeMAEForPreTraining, TimeMAEForTimeSeriesClassifi
 from training_timemae import fit_linear_probe, make_feature_extractor, markdown_table, mean_and_deviation
 
 
-RECIPES: dict[str, Callable[..., TimeMAEConfig]] = {
-    "default": TimeMAEConfig,
-    "paper": TimeMAEConfig.paper,
-    "more-series": TimeMAEConfig,  # those of test too, without labels, where a user would have them
+# Configuration and fields of PreTrainingArguments.
+SMALL_BATCHES = {"per_device_train_batch_size": 32, "learning_rate": 1e-3}
+RECIPES: dict[str, tuple[Callable[..., TimeMAEConfig], dict[str, Any]]] = {
+    "default": (TimeMAEConfig, SMALL_BATCHES),
+    "paper": (TimeMAEConfig.paper, {"per_device_train_batch_size": 128, "learning_rate": 2e-3}),
+    "more-series": (TimeMAEConfig, SMALL_BATCHES),  # those of test too, without labels
 }
 TITLES = {"default": "TimeMAE", "paper": "TimeMAE of the paper", "more-series": "TimeMAE, with the series of test"}
 ROCKETS = {"MiniRocket": MiniRocketClassifier, "MultiRocket-Hydra": MultiRocketHydraClassifier}
@@ -101,11 +103,12 @@ class Comparison:
         output = self.directory / recipe
 
         def work() -> dict[str, Any]:
-            config, series = RECIPES[recipe](**self.size), self.data["train"].select_columns("past_values")
+            make_config, settings = RECIPES[recipe]
+            config, series = make_config(**self.size), self.data["train"].select_columns("past_values")
             if recipe == "more-series":
                 series = concatenate_datasets([series, self.data["test"].select_columns("past_values")])
-            length = {"epochs": self.arguments.epochs, "min_steps": self.arguments.min_steps}
-            return training.pretrain(config, series, self.extractor, output, self.seed, **length)
+            settings = {"epochs": self.arguments.epochs, "min_steps": self.arguments.min_steps} | settings
+            return training.pretrain(config, series, self.extractor, output, self.seed, **settings)
 
         return self.study.once(output / "pretraining.json", work)
 
@@ -117,7 +120,7 @@ class Comparison:
             model = (
                 TimeMAEForPreTraining.from_pretrained(self.directory / recipe)
                 if pretrained
-                else TimeMAEForPreTraining(RECIPES[recipe](**self.size))
+                else TimeMAEForPreTraining(RECIPES[recipe][0](**self.size))
             )
             return self.probe(lambda dataset: features_and_labels(model, dataset, self.extractor)[0])
 
@@ -138,7 +141,9 @@ class Comparison:
                         self.directory / recipe, num_labels=self.num_labels
                     )
                     if pretrained
-                    else TimeMAEForTimeSeriesClassification(RECIPES[recipe](num_labels=self.num_labels, **self.size))
+                    else TimeMAEForTimeSeriesClassification(
+                        RECIPES[recipe][0](num_labels=self.num_labels, **self.size)
+                    )
                 )
                 settings = self.fine_tuning(pretrained)
                 trainer = training.fine_tune(model, labelled, self.extractor, output, self.seed, **settings)
@@ -261,7 +266,7 @@ def main() -> None:
     parser.add_argument("--datasets", nargs="+", required=True, help="each what `load_time_series` takes")
     parser.add_argument("--patch_lengths", type=int, nargs="+", required=True, help="one for each data set")
     parser.add_argument("--fractions", type=float, nargs="+", default=[0.01, 0.05, 0.1, 1.0], help="of the labels")
-    parser.add_argument("--epochs", type=float, default=100, help="of pre-training")
+    parser.add_argument("--epochs", type=float, default=30, help="of pre-training")
     parser.add_argument("--min_steps", type=int, default=1000, help="of pre-training, where epochs make fewer")
     parser.add_argument("--fine_tuning_steps", type=int, default=300)
     parser.add_argument("--learning_rate", type=float, default=3e-4, help="of fine-tuning")

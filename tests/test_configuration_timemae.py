@@ -12,6 +12,7 @@ def test_the_recipe_of_the_paper():
     assert (config.hidden_size, config.num_hidden_layers, config.decoder_num_hidden_layers) == (64, 8, 4)
     assert (config.num_attention_heads, config.intermediate_size) == (4, 256)
     assert (config.mask_ratio, config.codebook_size, config.momentum) == (0.6, 192, 0.99)
+    assert (config.hidden_dropout_prob, config.attention_probs_dropout_prob) == (0.2, 0.2)
     assert (config.mcc_loss_weight, config.mrr_loss_weight, config.label_smoothing) == (1.0, 5.0, 0.2)
 
 
