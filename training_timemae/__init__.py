@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # editors and type checkers read the names here
     from .collator import TimeMAEDataCollator, with_fixed_masks  # noqa: F401
     from .estimators import TimeMAEClassifier, TimeMAEEncoder  # noqa: F401
     from .explanation import Explanation, explain, score_without  # noqa: F401
+    from .export import export_onnx  # noqa: F401
     from .metrics import (  # noqa: F401
         ClassificationMetrics,
         CodewordMetrics,
@@ -88,6 +89,7 @@ NAMES = {
     "collator": ["TimeMAEDataCollator", "with_fixed_masks"],
     "estimators": ["TimeMAEClassifier", "TimeMAEEncoder"],
     "explanation": ["Explanation", "explain", "score_without"],
+    "export": ["export_onnx"],
     "metrics": ["ClassificationMetrics", "CodewordMetrics", "classification_metrics", "regression_metrics"],
     "model_card": ["make_model_card"],
     "pictures": [
