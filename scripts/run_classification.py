@@ -2,7 +2,7 @@
 """
 Trains a classifier (or a regressor, if the labels are real numbers), as a rule from a pre-trained model.
 
-    python scripts/run_classification.py --dataset JapaneseVowels --model_name_or_path outputs/pretrained \
+    python scripts/run_classification.py --dataset JapaneseVowels --model_name_or_path outputs/pretrained \\
         --output_dir outputs/classifier                      # FineAll; --freeze_encoder: the head only
 
 The best checkpoint on validation is kept; test is read once, at the end. Leaves in the output directory the model with
@@ -12,10 +12,13 @@ results.json; --push_to_hub uploads it. --help lists all arguments.
 
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from training_timemae.arguments import DataArguments, FineTuningArguments, ModelArguments, parse_arguments
-from training_timemae.results import open_output_dir
+from training_timemae.terminal import run_script
+
+
+if TYPE_CHECKING:
+    from training_timemae.arguments import DataArguments, FineTuningArguments
 
 
 @dataclass
@@ -28,6 +31,10 @@ class ClassificationArguments:
 
 def main() -> None:
     started = time.time()
+    # What takes seconds to import waits until the output directory is known to be right.
+    from training_timemae.arguments import DataArguments, FineTuningArguments, ModelArguments, parse_arguments
+    from training_timemae.results import open_output_dir
+
     arguments, data_arguments, model_arguments, training_arguments = parse_arguments(
         ClassificationArguments, DataArguments, ModelArguments, FineTuningArguments, description=__doc__
     )
@@ -39,9 +46,9 @@ def main() -> None:
 
 def train(
     arguments: ClassificationArguments,
-    data_arguments: DataArguments,
+    data_arguments: "DataArguments",
     model_arguments: Any,
-    training_arguments: FineTuningArguments,
+    training_arguments: "FineTuningArguments",
     checkpoint: str | None,
     started: float,
 ) -> None:
@@ -51,7 +58,7 @@ def train(
     if training_arguments.head_init == "probe" and data_arguments.streaming:
         raise ValueError("expected --head_init random with --streaming, as a probe reads all of train, got probe")
 
-    # What takes seconds to import waits until the arguments are read, so that --help answers at once.
+    # What takes seconds more waits until the arguments are read.
     from datasets import ClassLabel
     from sklearn.metrics import confusion_matrix
     from transformers import set_seed
@@ -65,6 +72,7 @@ def train(
         classification_metrics,
         describe_source,
         fingerprint,
+        format_metrics,
         load_data,
         make_config,
         make_feature_extractor,
@@ -151,7 +159,9 @@ def train(
         write_results(training_arguments.output_dir, metrics, settings, started)
     started_from = model_arguments.model_name_or_path or model_arguments.encoder_name_or_path
     publish(trainer, data_arguments, metrics, started_from)
+    if trainer.is_world_process_zero():
+        print(f"\n{format_metrics(metrics)}\n\nModel and results.json are in {training_arguments.output_dir}.")
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main, needs_new_output_dir=True)

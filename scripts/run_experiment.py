@@ -33,6 +33,7 @@ from training_timemae.results import (
     mean_and_deviation,
     write_results,
 )
+from training_timemae.terminal import run_script
 
 
 SCRIPTS = Path(__file__).resolve().parent
@@ -61,7 +62,13 @@ def run(script: str, output_dir: Path, *arguments: object) -> dict:
             with lock_output_dir(output_dir):  # the script may still run, though the experiment was killed
                 shutil.rmtree(output_dir)
         print(f"\n$ python {shlex.join(command)}", flush=True)
-        subprocess.run([sys.executable, SCRIPTS / script, *command[1:]], check=True)
+        try:
+            subprocess.run([sys.executable, SCRIPTS / script, *command[1:]], check=True)
+        except subprocess.CalledProcessError as error:
+            raise ChildProcessError(
+                f"expected scripts/{script} to end well, got exit status {error.returncode}; what it says above "
+                f"helps, and then the same command takes up from there (--output_dir {output_dir})"
+            ) from error
     return json.loads(results.read_text())["metrics"]
 
 
@@ -238,4 +245,4 @@ versions and wall times stand in `results.json` here and in each folder.
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -11,14 +11,21 @@ to resume from (--resume_from_checkpoint last) and results.json; --push_to_hub u
 """
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from training_timemae.arguments import DataArguments, ModelArguments, PreTrainingArguments, parse_arguments
-from training_timemae.results import open_output_dir
+from training_timemae.terminal import run_script
+
+
+if TYPE_CHECKING:
+    from training_timemae.arguments import DataArguments, PreTrainingArguments
 
 
 def main() -> None:
     started = time.time()
+    # What takes seconds to import waits until the output directory is known to be right.
+    from training_timemae.arguments import DataArguments, ModelArguments, PreTrainingArguments, parse_arguments
+    from training_timemae.results import open_output_dir
+
     data_arguments, model_arguments, training_arguments = parse_arguments(
         DataArguments, ModelArguments, PreTrainingArguments, description=__doc__
     )
@@ -29,14 +36,14 @@ def main() -> None:
 
 
 def pretrain(
-    data_arguments: DataArguments,
+    data_arguments: "DataArguments",
     model_arguments: Any,
-    training_arguments: PreTrainingArguments,
+    training_arguments: "PreTrainingArguments",
     checkpoint: str | None,
     started: float,
 ) -> None:
     """Pre-trains, from `checkpoint` on if there is one, in an output directory that this process holds."""
-    # What takes seconds to import waits until the arguments are read, so that --help answers at once.
+    # What takes seconds more waits until the arguments are read.
     from transformers import set_seed
 
     from data_timemae import summarise
@@ -46,6 +53,7 @@ def pretrain(
         TimeMAEDataCollator,
         check_masking,
         describe_source,
+        format_metrics,
         load_data,
         make_config,
         make_feature_extractor,
@@ -95,7 +103,9 @@ def pretrain(
         write_results(training_arguments.output_dir, metrics, settings, started)
     started_from = model_arguments.model_name_or_path or model_arguments.encoder_name_or_path
     publish(trainer, data_arguments, metrics, started_from)
+    if trainer.is_world_process_zero():
+        print(f"\n{format_metrics(metrics)}\n\nModel and results.json are in {training_arguments.output_dir}.")
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main, needs_new_output_dir=True)

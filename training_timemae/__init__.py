@@ -50,6 +50,7 @@ if TYPE_CHECKING:  # editors and type checkers read the names here
     )
     from .results import (  # noqa: F401
         check_same_settings,
+        format_metrics,
         lock_output_dir,
         markdown_table,
         mean_and_deviation,
@@ -109,6 +110,7 @@ NAMES = {
     "resumable": ["ResumableTrainer", "fingerprint"],
     "results": [
         "check_same_settings",
+        "format_metrics",
         "lock_output_dir",
         "markdown_table",
         "mean_and_deviation",

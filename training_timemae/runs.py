@@ -53,7 +53,10 @@ def load_data(arguments: DataArguments, needs_labels: bool = False) -> Splits:
             arguments.dataset, config=arguments.dataset_config, seed=arguments.split_seed, **options
         )
     if needs_labels and "labels" not in dataset["train"].column_names:
-        raise ValueError(f"expected labels in {arguments.dataset}, got the columns {dataset['train'].column_names}")
+        raise ValueError(
+            f"expected labels in {arguments.dataset}, got the columns {dataset['train'].column_names}; --label_column "
+            "names the one that holds them, and run_pretraining.py needs none"
+        )
     return dataset
 
 
@@ -193,9 +196,15 @@ def make_config(arguments: Any, summary: DataSummary, **settings) -> TimeMAEConf
         if longest > config.sequence_length and "sequence_length" not in overrides:
             config.sequence_length = longest
     if config.num_channels != num_channels:
-        raise ValueError(f"expected series with {config.num_channels} channels, got {num_channels}")
+        raise ValueError(
+            f"expected series with {config.num_channels} channels, got {num_channels}; without --num_channels the "
+            "model has as many as the data, and --value_columns and --ignore_columns choose among those of a table"
+        )
     if longest > config.sequence_length:
-        raise ValueError(f"expected series of at most {config.sequence_length} time steps, got {longest}")
+        raise ValueError(
+            f"expected series of at most {config.sequence_length} time steps, got {longest}; without "
+            "--sequence_length the model takes the longest series, and --window cuts longer ones"
+        )
     return config
 
 
@@ -218,7 +227,7 @@ def check_masking(summary: DataSummary, config: TimeMAEConfig) -> None:
             raise ValueError(
                 f"expected series in which a `mask_ratio` of {config.mask_ratio} masks at least one patch of "
                 f"{config.patch_length} time steps, got {lengths.shortest} time steps in series "
-                f"{lengths.shortest_row} of {name}"
+                f"{lengths.shortest_row} of {name}; a smaller --patch_length or a larger --mask_ratio masks more"
             )
 
 
