@@ -70,13 +70,15 @@ def train(
         TimeMAEDataCollator,
         TimeMAETrainer,
         classification_metrics,
+        describe_labels,
         describe_source,
         fingerprint,
+        fit_to_data,
         format_metrics,
         load_data,
-        make_config,
         make_feature_extractor,
         make_model,
+        make_run_config,
         order_for_training,
         publish,
         regression_metrics,
@@ -89,18 +91,10 @@ def train(
     summary = summarise(dataset, progress=training_arguments.should_log and not training_arguments.disable_tqdm)
     labels = dataset["train"].features["labels"]
     is_classification = isinstance(labels, ClassLabel)
-    if is_classification:
-        names = dict(enumerate(labels.names))
-        task: dict[str, Any] = {
-            "id2label": names,
-            "label2id": {name: index for index, name in names.items()},
-            "problem_type": "single_label_classification",
-        }
-    else:
-        task = {"num_labels": 1, "problem_type": "regression"}
-        if training_arguments.metric_for_best_model == "accuracy":
-            training_arguments.metric_for_best_model, training_arguments.greater_is_better = "loss", False
-    config = make_config(model_arguments, summary, **task)
+    if not is_classification and training_arguments.metric_for_best_model == "accuracy":
+        training_arguments.metric_for_best_model, training_arguments.greater_is_better = "loss", False
+    config = make_run_config(model_arguments, summary, **describe_labels(labels))
+    fit_to_data(model_arguments, config, dataset, training_arguments)
     feature_extractor = make_feature_extractor(
         dataset,
         data_arguments.normalization,

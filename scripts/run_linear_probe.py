@@ -58,17 +58,19 @@ def probe(arguments: ProbeArguments, data_arguments: "DataArguments", model_argu
         ClassificationMetrics,
         extract_features,
         fit_linear_probe,
+        fit_to_data,
         format_metrics,
         load_data,
-        make_config,
         make_feature_extractor,
         make_model,
+        make_run_config,
         write_results,
     )
 
     dataset = load_data(data_arguments, needs_labels=True)
     summary = summarise(dataset)
-    config = make_config(model_arguments, summary)
+    config = make_run_config(model_arguments, summary)
+    fit_to_data(model_arguments, config, dataset)
     feature_extractor = make_feature_extractor(
         dataset,
         data_arguments.normalization,

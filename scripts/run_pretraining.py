@@ -53,11 +53,12 @@ def pretrain(
         TimeMAEDataCollator,
         check_masking,
         describe_source,
+        fit_to_data,
         format_metrics,
         load_data,
-        make_config,
         make_feature_extractor,
         make_model,
+        make_run_config,
         order_for_training,
         publish,
         with_fixed_masks,
@@ -70,8 +71,9 @@ def pretrain(
         progress=training_arguments.should_log and not training_arguments.disable_tqdm,
         needs_labels=False,
     )
-    config = make_config(model_arguments, summary)
+    config = make_run_config(model_arguments, summary)
     check_masking(summary, config)
+    fit_to_data(model_arguments, config, dataset, training_arguments)
     feature_extractor = make_feature_extractor(
         dataset,
         data_arguments.normalization,

@@ -15,6 +15,7 @@ from transformers import TrainingArguments
 from configuration_timemae import TimeMAEConfig
 from feature_extraction_timemae import Normalization
 
+from .defaults import FINE_TUNING, PRE_TRAINING, TrainingDefaults
 from .parser import ScriptParser
 
 
@@ -145,7 +146,7 @@ def _check_saved(option: str, name: str | None) -> None:
 
 
 # What is found out from the data where neither the command line nor a saved model says it.
-FROM_DATA = ("num_channels", "sequence_length")
+FROM_DATA = ("num_channels", "sequence_length", "patch_length")
 
 
 def _model_arguments() -> type:
@@ -161,7 +162,7 @@ def _model_arguments() -> type:
                 kind = float
             elif int in getattr(kind, "__args__", ()):
                 kind = int
-            default = "that of the data" if name in FROM_DATA else config_field.default
+            default = "what fits the data" if name in FROM_DATA else config_field.default
             text = texts.get(name, f"`TimeMAEConfig.{name}`.")
             text += "" if default is None else f" By default that of a saved model, else {default}."
             fields.append((name, kind | None, field(default=None, metadata={"help": text})))
@@ -179,9 +180,17 @@ ModelArguments = _model_arguments()
 
 @dataclass
 class RunArguments(TrainingArguments):
-    """`TrainingArguments` with the defaults that pre-training and fine-tuning share."""
+    """
+    `TrainingArguments` with the defaults that pre-training and fine-tuning share.
+
+    Batch, learning rate and epochs that are None stand for `defaults`; [`fit_arguments`] fits them to a data set.
+
+    Attributes:
+        not_given: the names of those.
+    """
 
     title: ClassVar[str] = "training"
+    defaults: ClassVar[TrainingDefaults] = PRE_TRAINING
 
     output_dir: str = field(  # type: ignore[assignment]  # None, for which there is an error of our own
         default=None, metadata={"help": "New directory for what the run leaves. Required."}
@@ -189,8 +198,9 @@ class RunArguments(TrainingArguments):
     max_steps: int = field(
         default=-1, metadata={"help": "Optimizer steps of the run, in the place of --num_train_epochs, if above 0."}
     )
-    per_device_train_batch_size: int = field(
-        default=128, metadata={"help": "Series in a batch of training, on each device."}
+    per_device_train_batch_size: int = field(  # type: ignore[assignment]  # None until __post_init__
+        default=None,
+        metadata={"help": "Series in a batch of training, on each device. By default by the number of series."},
     )
     per_device_eval_batch_size: int = field(
         default=256, metadata={"help": "Series in a batch of evaluation, on each device. No result depends on it."}
@@ -240,6 +250,10 @@ class RunArguments(TrainingArguments):
     )
 
     def __post_init__(self):
+        defaults = self.defaults.as_arguments()
+        self.not_given = {name for name in defaults if getattr(self, name) is None}
+        for name in self.not_given:
+            setattr(self, name, defaults[name])
         super().__post_init__()
         on_cpu = self.use_cpu or not torch.accelerator.is_available()
         mkldnn = torch.backends.mkldnn.is_available()
@@ -254,8 +268,17 @@ class PreTrainingArguments(RunArguments):
     because both fall as the codebook collapses.
     """
 
-    num_train_epochs: float = field(default=100, metadata={"help": "How often training goes over the series."})
-    learning_rate: float = field(default=2e-3, metadata={"help": "The highest, which falls to 0 at the end."})
+    num_train_epochs: float = field(  # type: ignore[assignment]  # None until __post_init__
+        default=None,
+        metadata={"help": "How often training goes over the series. By default 100, and as many as 1000 steps take."},
+    )
+    learning_rate: float = field(  # type: ignore[assignment]  # None until __post_init__
+        default=None,
+        metadata={
+            "help": "The highest, which falls to 0 at the end. By default 2e-3 for a batch of 128, and less for a "
+            "smaller one, by the square root."
+        },
+    )
     gumbel_temperature_end: float | None = field(
         default=None,
         metadata={"help": "Move `gumbel_temperature` linearly to this value; it acts on straight-through gradients."},
@@ -271,8 +294,15 @@ class PreTrainingArguments(RunArguments):
 class FineTuningArguments(RunArguments):
     """`TrainingArguments` with the defaults of fine-tuning; the best checkpoint on validation is kept."""
 
-    num_train_epochs: float = field(default=30, metadata={"help": "How often training goes over the series."})
-    learning_rate: float = field(default=1e-3, metadata={"help": "The highest, which falls to 0 at the end."})
+    defaults: ClassVar[TrainingDefaults] = FINE_TUNING
+
+    num_train_epochs: float = field(  # type: ignore[assignment]  # None until __post_init__
+        default=None,
+        metadata={"help": "How often training goes over the series. By default 30, and as many as 300 steps take."},
+    )
+    learning_rate: float = field(  # type: ignore[assignment]  # None until __post_init__
+        default=None, metadata={"help": "The highest, which falls to 0 at the end. By default 1e-3."}
+    )
     load_best_model_at_end: bool = field(
         default=True, metadata={"help": "Keep the checkpoint that is best on validation, not the last one."}
     )

@@ -106,7 +106,7 @@ def test_help_has_our_options_first_and_a_text_for_each():
     assert "--no_" not in text and "--output-dir" not in text
     entries = re.split(r"^  (?=--)", ours, flags=re.MULTILINE)[1:]
     assert not [entry for entry in entries if len(entry.split()) < 5], "an option without a text"
-    assert "(default: 30)" in ours and "else 0.6" in ours
+    assert "(default: 0.1)" in ours and "else 0.6" in ours
 
 
 def test_other_spellings_are_understood(monkeypatch, capsys):
