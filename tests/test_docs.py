@@ -60,7 +60,7 @@ def test_page_about_training(tmp_path, capsys):
     names = run_snippets("docs/training.md")
     assert "eval_codebook_perplexity" in capsys.readouterr().out
     assert [len(scores) for scores in names["scores"]] == [2] * 4
-    assert names["output"].pooler_output.shape == (4, 64)
+    assert names["output"].pooler_output.shape == (4, 576)
     assert "pooler_output" in names["features"].column_names
     assert names["accuracy"] > 0.5 and names["search"].best_score_ > 0.3
     if importlib.util.find_spec("captum") is not None:

@@ -44,7 +44,7 @@ class TimeMAEEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, SeriesEs
 
     Args:
         patch_length (`int`, *optional*): time steps in a window.
-        hidden_size (`int`, defaults to 64): width of the encoder, and the number of features.
+        hidden_size (`int`, defaults to 64): width of the encoder.
         num_hidden_layers (`int`, defaults to 4): of the encoder.
         max_steps (`int`, *optional*): of pre-training; 0 leaves the encoder as it was drawn.
         batch_size (`int`, *optional*): series in a step.
@@ -67,7 +67,7 @@ class TimeMAEEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, SeriesEs
 
     >>> X, y = load_japanese_vowels(split="train")
     >>> TimeMAEEncoder(random_state=0).fit(X).transform(X).shape
-    (270, 64)
+    (270, 576)
     ```"""
 
     def __init__(
@@ -156,7 +156,7 @@ class TimeMAEEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, SeriesEs
             X: see this module, with as many channels as in `fit`.
 
         Returns:
-            float32 of shape `(n_cases, pooled_size)`; `pooled_size` is `hidden_size`, unless `config` says otherwise.
+            float32 of shape `(n_cases, pooled_size)`, see [`TimeMAEConfig`]; by default nine times `hidden_size`.
 
         Raises:
             NotFittedError: the encoder has not been fitted.
