@@ -67,7 +67,7 @@ def run(script: str, output_dir: Path, *arguments: object) -> dict:
         except subprocess.CalledProcessError as error:
             raise ChildProcessError(
                 f"expected scripts/{script} to end well, got exit status {error.returncode}; what it says above "
-                f"helps, and then the same command takes up from there (--output_dir {output_dir})"
+                f"helps, and the same command takes up what has finished (--output_dir {output_dir.parent})"
             ) from error
     return json.loads(results.read_text())["metrics"]
 
@@ -208,7 +208,12 @@ def run_experiment(arguments: argparse.Namespace, output: Path, started: float) 
     check_same_settings(output, "experiment", settings)
 
     directories = {seed: output / f"seed-{seed}" if len(arguments.seeds) > 1 else output for seed in arguments.seeds}
-    metrics = {seed: run_seed(arguments, seed, directory) for seed, directory in directories.items()}
+    try:
+        metrics = {seed: run_seed(arguments, seed, directory) for seed, directory in directories.items()}
+    except ChildProcessError:
+        if not any(path.is_dir() for path in output.iterdir()):  # nothing was done, so that other settings may follow
+            (output / "experiment.json").unlink()
+        raise
     first = arguments.seeds[0]
     plot(arguments, metrics[first], directories[first], output)
     scores = scores_on_test(metrics)
