@@ -183,7 +183,8 @@ class RunArguments(TrainingArguments):
     """
     `TrainingArguments` with the defaults that pre-training and fine-tuning share.
 
-    Batch, learning rate and epochs that are None stand for `defaults`; [`fit_arguments`] fits them to a data set.
+    Batch, learning rate, epochs and what happens between them stand for `defaults` where they are None;
+    [`fit_arguments`] fits these to a data set.
 
     Attributes:
         not_given: the names of those.
@@ -215,17 +216,19 @@ class RunArguments(TrainingArguments):
         default=0.1, metadata={"help": "Steps in which the learning rate rises; below 1 a part of all steps."}
     )
     weight_decay: float = field(default=0.01, metadata={"help": "Of AdamW, for all but biases and norms."})
-    logging_strategy: str = field(
-        default="epoch",
-        metadata={"help": "When the loss is logged: each epoch, or in --logging_steps (steps), or no."},
+    logging_strategy: str = field(  # type: ignore[assignment]  # None until __post_init__
+        default=None,
+        metadata={"help": "When the loss is logged: by default each epoch; or in --logging_steps (steps), or no."},
     )
-    eval_strategy: str = field(
-        default="epoch",
-        metadata={"help": "When validation is evaluated: each epoch, or in --eval_steps (steps), or no."},
+    eval_strategy: str = field(  # type: ignore[assignment]  # None until __post_init__
+        default=None,
+        metadata={"help": "When validation is evaluated: by default each epoch; or in --eval_steps (steps), or no."},
     )
-    save_strategy: str = field(
-        default="epoch",
-        metadata={"help": "When a checkpoint is saved: each epoch, or in --save_steps (steps), at the best, or no."},
+    save_strategy: str = field(  # type: ignore[assignment]  # None until __post_init__
+        default=None,
+        metadata={
+            "help": "When a checkpoint is saved: by default each epoch; or in --save_steps (steps), best, or no."
+        },
     )
     save_total_limit: int | None = field(
         default=2, metadata={"help": "Checkpoints that are kept; the oldest go, but never the best."}

@@ -20,6 +20,10 @@ def choose_patch_length(shortest: int, longest: int) -> int:
     return max(1, min(max(round(math.sqrt(longest / 3)), math.ceil(longest / 32)), shortest // 2))
 
 
+# What happens between the steps of training, each in an interval of its own in `TrainingArguments`.
+WATCHED = ("logging", "eval", "save")
+
+
 @dataclass(frozen=True)
 class TrainingDefaults:
     """
@@ -34,7 +38,7 @@ class TrainingDefaults:
         scales_rate: whether a smaller batch has a lower rate, by the square root of its share of the largest.
     """
 
-    epochs: float
+    epochs: int
     steps: int
     steps_per_epoch: int
     smallest_batch: int
@@ -52,9 +56,14 @@ class TrainingDefaults:
         share = min(batch_size / self.largest_batch, 1)
         return self.learning_rate * math.sqrt(share) if self.scales_rate else self.learning_rate
 
-    def choose_epochs(self, steps_per_epoch: int) -> float:
-        """Returns how often training goes over the series."""
-        return max(self.epochs, math.ceil(self.steps / steps_per_epoch))
+    def choose_epochs(self, steps_per_epoch: int) -> tuple[int, int]:
+        """
+        Returns how often training goes over the series, and in how many epochs it logs, evaluates and saves once: so
+        often that this takes no more of the time than with `epochs`.
+        """
+        needed = math.ceil(self.steps / steps_per_epoch)
+        interval = max(1, math.ceil(needed / self.epochs))
+        return max(self.epochs, interval * math.ceil(needed / interval)), interval
 
     def as_arguments(self) -> dict[str, Any]:
         """Returns what stands in [`RunArguments`] as long as the number of series is not known."""
@@ -62,6 +71,7 @@ class TrainingDefaults:
             "per_device_train_batch_size": self.largest_batch,
             "learning_rate": self.learning_rate,
             "num_train_epochs": self.epochs,
+            **{f"{part}_strategy": "epoch" for part in WATCHED},
         }
 
 
@@ -76,7 +86,8 @@ FINE_TUNING = TrainingDefaults(
 def fit_arguments(arguments: Any, num_series: int) -> str:
     """
     Fits batch, learning rate and epochs to the number of series where they were not given. What counts is the batch of
-    an optimizer step, over all processes and accumulated gradients.
+    an optimizer step, over all processes and accumulated gradients. Where a small set takes more epochs than usual,
+    not each of them is logged, evaluated and saved.
 
     Args:
         arguments: [`PreTrainingArguments`] or [`FineTuningArguments`], which this changes.
@@ -106,9 +117,16 @@ def fit_arguments(arguments: Any, num_series: int) -> str:
         arguments.learning_rate = defaults.choose_learning_rate(batch_size)
         chosen.append(f"learning rate {arguments.learning_rate:.2g}")
     if "num_train_epochs" in not_given and arguments.max_steps <= 0:
-        arguments.num_train_epochs = defaults.choose_epochs(steps_per_epoch)
-        steps = round(arguments.num_train_epochs * steps_per_epoch)
-        chosen.append(f"{arguments.num_train_epochs:g} epochs make {count(steps, 'step')}")
+        arguments.num_train_epochs, interval = defaults.choose_epochs(steps_per_epoch)
+        chosen.append(
+            f"{arguments.num_train_epochs} epochs make {count(arguments.num_train_epochs * steps_per_epoch, 'step')}"
+        )
+        if interval > 1 and all(f"{part}_strategy" in not_given for part in WATCHED):
+            for part in WATCHED:
+                kind = type(getattr(arguments, f"{part}_strategy"))
+                setattr(arguments, f"{part}_strategy", kind("steps"))
+                setattr(arguments, f"{part}_steps", interval * steps_per_epoch)
+            chosen.append(f"evaluated and saved each {count(interval * steps_per_epoch, 'step')}")
     return ", ".join(chosen)
 
 

@@ -22,7 +22,7 @@ def test_windows(shortest, longest, expected):
     [
         (PreTrainingArguments, 5881, 128, 2e-3, 100),
         (PreTrainingArguments, 1200, 32, 1e-3, 100),
-        (PreTrainingArguments, 87, 16, 2e-3 / 8**0.5, 167),  # of 6 steps each
+        (PreTrainingArguments, 87, 16, 2e-3 / 8**0.5, 168),  # of 6 steps each
         (FineTuningArguments, 5881, 128, 1e-3, 30),
         (FineTuningArguments, 600, 32, 1e-3, 30),
         (FineTuningArguments, 40, 8, 1e-3, 60),
@@ -35,6 +35,16 @@ def test_training_fits_the_number_of_series(made, num_series, batch, rate, epoch
     chosen = arguments.per_device_train_batch_size, arguments.learning_rate, arguments.num_train_epochs
     assert chosen == (batch, pytest.approx(rate), epochs)
     assert f"batches of {batch} make {-(-num_series // batch)} step" in text and f"{epochs} epochs" in text
+
+
+def test_many_short_epochs_are_not_evaluated_and_saved_each(tmp_path):
+    arguments = PreTrainingArguments(tmp_path, use_cpu=True)
+    assert "336 epochs make 1008 steps, evaluated and saved each 12 steps" in fit_arguments(arguments, 40)
+    for part in ("logging", "eval", "save"):
+        assert getattr(arguments, f"{part}_strategy") == "steps" and getattr(arguments, f"{part}_steps") == 12
+    arguments = PreTrainingArguments(tmp_path, use_cpu=True, save_strategy="no")
+    fit_arguments(arguments, 40)
+    assert (arguments.save_strategy, arguments.eval_strategy) == ("no", "epoch")
 
 
 def test_what_is_given_stays(tmp_path):
