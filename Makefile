@@ -28,7 +28,8 @@ demo: .venv/installed
 	$(BIN)/python scripts/run_experiment.py --dataset JapaneseVowels --patch_length 3 --batch_size 64 \
 		--validation_size 0 --label_fraction 0.07 --seeds 0 1 2 \
 		--pretraining_epochs 60 --fine_tuning_epochs 60 --output_dir outputs/demo \
-		--pretraining_arguments "--num_hidden_layers 4 --decoder_num_hidden_layers 2 --save_strategy no" \
+		--pretraining_arguments "--num_hidden_layers 4 --decoder_num_hidden_layers 2 --save_strategy no \
+		--learning_rate 2e-3" \
 		--fine_tuning_arguments "--save_strategy no"
 
 bench: .venv/installed

@@ -290,6 +290,8 @@ class TimeMAEConfig(PreTrainedConfig):
                 for name, value in config_dict.items()
                 if name not in ("num_labels", "id2label", "label2id")
             }
+        if "problem_type" in kwargs:  # before the library looks whether it fits the labels
+            config_dict = {**config_dict, "problem_type": kwargs["problem_type"]}
         if "id2label" in kwargs:
             kwargs.setdefault("label2id", {label: index for index, label in kwargs["id2label"].items()})
         return super().from_dict(config_dict, **kwargs)

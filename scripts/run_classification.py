@@ -2,7 +2,7 @@
 """
 Trains a classifier (or a regressor, if the labels are real numbers), as a rule from a pre-trained model.
 
-    python scripts/run_classification.py --dataset JapaneseVowels --model_name_or_path outputs/pretrained \
+    python scripts/run_classification.py --dataset JapaneseVowels --model_name_or_path outputs/pretrained \\
         --output_dir outputs/classifier                      # FineAll; --freeze_encoder: the head only
 
 The best checkpoint on validation is kept; test is read once, at the end. Leaves in the output directory the model with
@@ -12,10 +12,13 @@ results.json; --push_to_hub uploads it. --help lists all arguments.
 
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from training_timemae.arguments import DataArguments, FineTuningArguments, ModelArguments, parse_arguments
-from training_timemae.results import open_output_dir
+from training_timemae.terminal import run_script
+
+
+if TYPE_CHECKING:
+    from training_timemae.arguments import DataArguments, FineTuningArguments
 
 
 @dataclass
@@ -28,6 +31,10 @@ class ClassificationArguments:
 
 def main() -> None:
     started = time.time()
+    # What takes seconds to import waits until the output directory is known to be right.
+    from training_timemae.arguments import DataArguments, FineTuningArguments, ModelArguments, parse_arguments
+    from training_timemae.results import open_output_dir
+
     arguments, data_arguments, model_arguments, training_arguments = parse_arguments(
         ClassificationArguments, DataArguments, ModelArguments, FineTuningArguments, description=__doc__
     )
@@ -39,9 +46,9 @@ def main() -> None:
 
 def train(
     arguments: ClassificationArguments,
-    data_arguments: DataArguments,
+    data_arguments: "DataArguments",
     model_arguments: Any,
-    training_arguments: FineTuningArguments,
+    training_arguments: "FineTuningArguments",
     checkpoint: str | None,
     started: float,
 ) -> None:
@@ -51,7 +58,7 @@ def train(
     if training_arguments.head_init == "probe" and data_arguments.streaming:
         raise ValueError("expected --head_init random with --streaming, as a probe reads all of train, got probe")
 
-    # What takes seconds to import waits until the arguments are read, so that --help answers at once.
+    # What takes seconds more waits until the arguments are read.
     from datasets import ClassLabel
     from sklearn.metrics import confusion_matrix
     from transformers import set_seed
@@ -63,12 +70,15 @@ def train(
         TimeMAEDataCollator,
         TimeMAETrainer,
         classification_metrics,
+        describe_labels,
         describe_source,
         fingerprint,
+        fit_to_data,
+        format_metrics,
         load_data,
-        make_config,
         make_feature_extractor,
         make_model,
+        make_run_config,
         order_for_training,
         publish,
         regression_metrics,
@@ -81,18 +91,10 @@ def train(
     summary = summarise(dataset, progress=training_arguments.should_log and not training_arguments.disable_tqdm)
     labels = dataset["train"].features["labels"]
     is_classification = isinstance(labels, ClassLabel)
-    if is_classification:
-        names = dict(enumerate(labels.names))
-        task: dict[str, Any] = {
-            "id2label": names,
-            "label2id": {name: index for index, name in names.items()},
-            "problem_type": "single_label_classification",
-        }
-    else:
-        task = {"num_labels": 1, "problem_type": "regression"}
-        if training_arguments.metric_for_best_model == "accuracy":
-            training_arguments.metric_for_best_model, training_arguments.greater_is_better = "loss", False
-    config = make_config(model_arguments, summary, **task)
+    if not is_classification and training_arguments.metric_for_best_model == "accuracy":
+        training_arguments.metric_for_best_model, training_arguments.greater_is_better = "loss", False
+    config = make_run_config(model_arguments, summary, **describe_labels(labels))
+    fit_to_data(model_arguments, config, dataset, training_arguments)
     feature_extractor = make_feature_extractor(
         dataset,
         data_arguments.normalization,
@@ -151,7 +153,9 @@ def train(
         write_results(training_arguments.output_dir, metrics, settings, started)
     started_from = model_arguments.model_name_or_path or model_arguments.encoder_name_or_path
     publish(trainer, data_arguments, metrics, started_from)
+    if trainer.is_world_process_zero():
+        print(f"\n{format_metrics(metrics)}\n\nModel and results.json are in {training_arguments.output_dir}.")
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main, needs_new_output_dir=True)

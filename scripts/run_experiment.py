@@ -33,6 +33,7 @@ from training_timemae.results import (
     mean_and_deviation,
     write_results,
 )
+from training_timemae.terminal import run_script
 
 
 SCRIPTS = Path(__file__).resolve().parent
@@ -61,15 +62,26 @@ def run(script: str, output_dir: Path, *arguments: object) -> dict:
             with lock_output_dir(output_dir):  # the script may still run, though the experiment was killed
                 shutil.rmtree(output_dir)
         print(f"\n$ python {shlex.join(command)}", flush=True)
-        subprocess.run([sys.executable, SCRIPTS / script, *command[1:]], check=True)
+        try:
+            subprocess.run([sys.executable, SCRIPTS / script, *command[1:]], check=True)
+        except subprocess.CalledProcessError as error:
+            raise ChildProcessError(
+                f"expected scripts/{script} to end well, got exit status {error.returncode}; what it says above "
+                f"helps, and the same command takes up what has finished (--output_dir {output_dir.parent})"
+            ) from error
     return json.loads(results.read_text())["metrics"]
+
+
+def option(name: str, value: object | None) -> list[object]:
+    """Returns an option of a script, or nothing where the script is to choose it by the data."""
+    return [] if value is None else [name, value]
 
 
 def run_seed(arguments: argparse.Namespace, seed: int, output: Path) -> dict[str, dict]:
     """Returns the metrics of each part for one seed."""
     data = ["--dataset", arguments.dataset, "--validation_size", arguments.validation_size, "--seed", seed]
-    batch = ["--per_device_train_batch_size", arguments.batch_size]
-    labelled, fine_tuning = data, [*batch, "--num_train_epochs", arguments.fine_tuning_epochs]
+    batch = option("--per_device_train_batch_size", arguments.batch_size)
+    labelled, fine_tuning = data, [*batch, *option("--num_train_epochs", arguments.fine_tuning_epochs)]
     if arguments.label_fraction is not None:
         data = [*data, "--split_seed", seed]  # another seed has other labels
         labelled = [*data, "--train_fraction", arguments.label_fraction]
@@ -83,7 +95,8 @@ def run_seed(arguments: argparse.Namespace, seed: int, output: Path) -> dict[str
             pretrained,
             *data,
             *batch,
-            *("--patch_length", arguments.patch_length, "--num_train_epochs", arguments.pretraining_epochs),
+            *option("--patch_length", arguments.patch_length),
+            *option("--num_train_epochs", arguments.pretraining_epochs),
             *shlex.split(arguments.pretraining_arguments),
         ),
         "untrained": run("run_linear_probe.py", output / "untrained", *labelled, "--config_name", pretrained),
@@ -162,13 +175,16 @@ def plot(arguments: argparse.Namespace, metrics: dict[str, dict], directory: Pat
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dataset", required=True)
-    parser.add_argument("--output_dir", type=Path, required=True)
-    parser.add_argument("--patch_length", type=int, default=8)
-    parser.add_argument("--pretraining_epochs", type=int, default=100)
-    parser.add_argument("--fine_tuning_epochs", type=int, default=30)
-    parser.add_argument("--batch_size", type=int, default=128)
-    parser.add_argument("--validation_size", type=float, default=0.2)
+    by_data = "; by default chosen by the data"
+    parser.add_argument("--dataset", required=True, help="an archive name, a file, a directory or a Hub id")
+    parser.add_argument("--output_dir", type=Path, required=True, help="new, or that of this experiment")
+    parser.add_argument("--patch_length", type=int, help=f"time steps in a window{by_data}")
+    parser.add_argument("--pretraining_epochs", type=int, help=f"how often pre-training sees the series{by_data}")
+    parser.add_argument("--fine_tuning_epochs", type=int, help=f"how often fine-tuning sees the series{by_data}")
+    parser.add_argument("--batch_size", type=int, help=f"series in a step of training{by_data}")
+    parser.add_argument(
+        "--validation_size", type=float, default=0.2, help="part of train held out for validation (default: 0.2)"
+    )
     parser.add_argument(
         "--label_fraction",
         type=float,
@@ -176,7 +192,7 @@ def main() -> None:
         "model of the last step, as the labels of validation are not to help. Pre-training sees all series. "
         "By default they see all labels, and fine-tuning keeps the best checkpoint on validation.",
     )
-    parser.add_argument("--seeds", type=int, nargs="+", default=[42])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[42], help="of the runs (default: 42)")
     parser.add_argument("--pretraining_arguments", default="", help="more for run_pretraining.py, in one string")
     parser.add_argument("--fine_tuning_arguments", default="", help="more for run_classification.py, in one string")
     arguments = parser.parse_args()
@@ -192,7 +208,12 @@ def run_experiment(arguments: argparse.Namespace, output: Path, started: float) 
     check_same_settings(output, "experiment", settings)
 
     directories = {seed: output / f"seed-{seed}" if len(arguments.seeds) > 1 else output for seed in arguments.seeds}
-    metrics = {seed: run_seed(arguments, seed, directory) for seed, directory in directories.items()}
+    try:
+        metrics = {seed: run_seed(arguments, seed, directory) for seed, directory in directories.items()}
+    except ChildProcessError:
+        if not any(path.is_dir() for path in output.iterdir()):  # nothing was done, so that other settings may follow
+            (output / "experiment.json").unlink()
+        raise
     first = arguments.seeds[0]
     plot(arguments, metrics[first], directories[first], output)
     scores = scores_on_test(metrics)
@@ -206,10 +227,19 @@ def run_experiment(arguments: argparse.Namespace, output: Path, started: float) 
         labels, chosen = "all labels", "the checkpoint that is best on validation"
     else:
         labels, chosen = f"{100 * arguments.label_fraction:g}% of the labels", "the model of the last step"
-    report = REPORT.format(**settings, seeds=seeds, table=table, labels=labels, chosen=chosen)
+    epochs = {
+        f"{name}_epochs": f"{read_epochs(directories[first] / part):g}"
+        for name, part in (("pretraining", "pretrained"), ("fine_tuning", "classifier"))
+    }
+    report = REPORT.format(**settings | epochs, seeds=seeds, table=table, labels=labels, chosen=chosen)
     (output / "report.md").write_text(report)
     print(f"\n{arguments.dataset}, {labels} of train\n\n{table}\n")
     print(f"Models, results.json, report.md and pictures are in {output} ({time.time() - started:.0f} s).")
+
+
+def read_epochs(directory: Path) -> float:
+    """Returns how many epochs a part had."""
+    return json.loads((directory / "results.json").read_text())["settings"]["num_train_epochs"]
 
 
 REPORT = """# TimeMAE on {dataset}
@@ -238,4 +268,4 @@ versions and wall times stand in `results.json` here and in each folder.
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -2,19 +2,22 @@
 """
 FineLast: logistic regression on the standardised, mean-pooled features of a frozen encoder.
 
-    python scripts/run_linear_probe.py --dataset JapaneseVowels --model_name_or_path outputs/pretrained \
+    python scripts/run_linear_probe.py --dataset JapaneseVowels --model_name_or_path outputs/pretrained \\
         --output_dir outputs/probe                           # without a model: an untrained encoder
 
-Fits on train and writes accuracy and macro-F1 on validation and, unless --no_evaluate_on_test, on test to
+Fits on train and writes accuracy and macro-F1 on validation and, unless --evaluate_on_test false, on test to
 results.json, beside those of always answering the most frequent class. --help lists all arguments.
 """
 
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from training_timemae.arguments import DataArguments, ModelArguments, parse_arguments
-from training_timemae.results import open_output_dir
+from training_timemae.terminal import run_script
+
+
+if TYPE_CHECKING:
+    from training_timemae.arguments import DataArguments
 
 
 @dataclass
@@ -29,6 +32,10 @@ class ProbeArguments:
 
 def main() -> None:
     started = time.time()
+    # What takes seconds to import waits until the output directory is known to be right.
+    from training_timemae.arguments import DataArguments, ModelArguments, parse_arguments
+    from training_timemae.results import open_output_dir
+
     arguments, data_arguments, model_arguments = parse_arguments(
         ProbeArguments, DataArguments, ModelArguments, description=__doc__
     )
@@ -36,12 +43,12 @@ def main() -> None:
         probe(arguments, data_arguments, model_arguments, started)
 
 
-def probe(arguments: ProbeArguments, data_arguments: DataArguments, model_arguments: Any, started: float) -> None:
+def probe(arguments: ProbeArguments, data_arguments: "DataArguments", model_arguments: Any, started: float) -> None:
     """Fits and scores the probe, in an output directory that this process holds."""
     if data_arguments.streaming:
         raise ValueError("expected --streaming for training only: a linear probe reads the whole data set")
 
-    # What takes seconds to import waits until the arguments are read, so that --help answers at once.
+    # What takes seconds more waits until the arguments are read.
     from sklearn.dummy import DummyClassifier
     from transformers import set_seed
 
@@ -51,16 +58,19 @@ def probe(arguments: ProbeArguments, data_arguments: DataArguments, model_argume
         ClassificationMetrics,
         extract_features,
         fit_linear_probe,
+        fit_to_data,
+        format_metrics,
         load_data,
-        make_config,
         make_feature_extractor,
         make_model,
+        make_run_config,
         write_results,
     )
 
     dataset = load_data(data_arguments, needs_labels=True)
     summary = summarise(dataset)
-    config = make_config(model_arguments, summary)
+    config = make_run_config(model_arguments, summary)
+    fit_to_data(model_arguments, config, dataset)
     feature_extractor = make_feature_extractor(
         dataset,
         data_arguments.normalization,
@@ -96,9 +106,8 @@ def probe(arguments: ProbeArguments, data_arguments: DataArguments, model_argume
         "model": config.to_diff_dict(),
     }
     write_results(arguments.output_dir, metrics, settings, started)
-    for name, value in metrics.items():
-        print(f"{name:30} {value:.4f}")
+    print(f"\n{format_metrics(metrics)}\n\nresults.json is in {arguments.output_dir}.")
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main, needs_new_output_dir=True)

@@ -11,14 +11,21 @@ to resume from (--resume_from_checkpoint last) and results.json; --push_to_hub u
 """
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from training_timemae.arguments import DataArguments, ModelArguments, PreTrainingArguments, parse_arguments
-from training_timemae.results import open_output_dir
+from training_timemae.terminal import run_script
+
+
+if TYPE_CHECKING:
+    from training_timemae.arguments import DataArguments, PreTrainingArguments
 
 
 def main() -> None:
     started = time.time()
+    # What takes seconds to import waits until the output directory is known to be right.
+    from training_timemae.arguments import DataArguments, ModelArguments, PreTrainingArguments, parse_arguments
+    from training_timemae.results import open_output_dir
+
     data_arguments, model_arguments, training_arguments = parse_arguments(
         DataArguments, ModelArguments, PreTrainingArguments, description=__doc__
     )
@@ -29,14 +36,14 @@ def main() -> None:
 
 
 def pretrain(
-    data_arguments: DataArguments,
+    data_arguments: "DataArguments",
     model_arguments: Any,
-    training_arguments: PreTrainingArguments,
+    training_arguments: "PreTrainingArguments",
     checkpoint: str | None,
     started: float,
 ) -> None:
     """Pre-trains, from `checkpoint` on if there is one, in an output directory that this process holds."""
-    # What takes seconds to import waits until the arguments are read, so that --help answers at once.
+    # What takes seconds more waits until the arguments are read.
     from transformers import set_seed
 
     from data_timemae import summarise
@@ -46,10 +53,12 @@ def pretrain(
         TimeMAEDataCollator,
         check_masking,
         describe_source,
+        fit_to_data,
+        format_metrics,
         load_data,
-        make_config,
         make_feature_extractor,
         make_model,
+        make_run_config,
         order_for_training,
         publish,
         with_fixed_masks,
@@ -62,8 +71,9 @@ def pretrain(
         progress=training_arguments.should_log and not training_arguments.disable_tqdm,
         needs_labels=False,
     )
-    config = make_config(model_arguments, summary)
+    config = make_run_config(model_arguments, summary)
     check_masking(summary, config)
+    fit_to_data(model_arguments, config, dataset, training_arguments)
     feature_extractor = make_feature_extractor(
         dataset,
         data_arguments.normalization,
@@ -95,7 +105,9 @@ def pretrain(
         write_results(training_arguments.output_dir, metrics, settings, started)
     started_from = model_arguments.model_name_or_path or model_arguments.encoder_name_or_path
     publish(trainer, data_arguments, metrics, started_from)
+    if trainer.is_world_process_zero():
+        print(f"\n{format_metrics(metrics)}\n\nModel and results.json are in {training_arguments.output_dir}.")
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main, needs_new_output_dir=True)

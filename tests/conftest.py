@@ -82,9 +82,14 @@ def run_study(run_script):
 
 @pytest.fixture
 def run_script(monkeypatch, tmp_path):
-    """Runs a script of `scripts/` in this process, as `python scripts/NAME ARGUMENTS...` would."""
+    """
+    Runs a script of `scripts/` in this process, as `python scripts/NAME ARGUMENTS...` would, with the errors that it
+    raises.
+    """
 
     def run(name: str, *arguments: object) -> None:
+        if name.startswith("run_"):
+            arguments = (*arguments, "--debug")
         monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
         monkeypatch.chdir(tmp_path)
         runpy.run_path(str(ROOT / "scripts" / name), run_name="__main__")

@@ -23,6 +23,8 @@ if TYPE_CHECKING:  # editors and type checkers read the names here
     )
     from .checkpoints import find_checkpoint  # noqa: F401
     from .collator import TimeMAEDataCollator, with_fixed_masks  # noqa: F401
+    from .configs import Splits, describe_labels, make_config, make_run_config  # noqa: F401
+    from .defaults import fit_arguments  # noqa: F401
     from .estimators import TimeMAEClassifier, TimeMAEEncoder  # noqa: F401
     from .explanation import Explanation, explain, score_without  # noqa: F401
     from .export import export_onnx  # noqa: F401
@@ -51,6 +53,7 @@ if TYPE_CHECKING:  # editors and type checkers read the names here
     )
     from .results import (  # noqa: F401
         check_same_settings,
+        format_metrics,
         lock_output_dir,
         markdown_table,
         mean_and_deviation,
@@ -62,12 +65,11 @@ if TYPE_CHECKING:  # editors and type checkers read the names here
     )
     from .resumable import ResumableTrainer, fingerprint  # noqa: F401
     from .runs import (  # noqa: F401
-        Splits,
         check_masking,
         count_channels,
         describe_source,
+        fit_to_data,
         load_data,
-        make_config,
         make_feature_extractor,
         make_model,
         order_for_training,
@@ -87,6 +89,8 @@ NAMES = {
     ],
     "checkpoints": ["find_checkpoint"],
     "collator": ["TimeMAEDataCollator", "with_fixed_masks"],
+    "configs": ["Splits", "describe_labels", "make_config", "make_run_config"],
+    "defaults": ["fit_arguments"],
     "estimators": ["TimeMAEClassifier", "TimeMAEEncoder"],
     "explanation": ["Explanation", "explain", "score_without"],
     "export": ["export_onnx"],
@@ -111,6 +115,7 @@ NAMES = {
     "resumable": ["ResumableTrainer", "fingerprint"],
     "results": [
         "check_same_settings",
+        "format_metrics",
         "lock_output_dir",
         "markdown_table",
         "mean_and_deviation",
@@ -121,12 +126,11 @@ NAMES = {
         "write_results",
     ],
     "runs": [
-        "Splits",
         "check_masking",
         "count_channels",
         "describe_source",
+        "fit_to_data",
         "load_data",
-        "make_config",
         "make_feature_extractor",
         "make_model",
         "order_for_training",

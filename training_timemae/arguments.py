@@ -2,18 +2,21 @@
 """The arguments of the scripts: what a run reads, starts from, and how it trains."""
 
 import dataclasses
+import inspect
 import logging
-import sys
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
-from transformers import HfArgumentParser, TrainingArguments
-from transformers.hf_argparser import ArgumentDefaultsHelpFormatter
+from transformers import TrainingArguments
 
 from configuration_timemae import TimeMAEConfig
 from feature_extraction_timemae import Normalization
+
+from .defaults import FINE_TUNING, PRE_TRAINING, TrainingDefaults
+from .parser import ScriptParser
 
 
 logger = logging.getLogger(__name__)
@@ -22,6 +25,8 @@ logger = logging.getLogger(__name__)
 @dataclass
 class DataArguments:
     """The options of `load_time_series`, and the normalisation."""
+
+    title: ClassVar[str] = "data"
 
     dataset: str = field(metadata={"help": "An archive name, a file, a directory or a Hub id."})
     dataset_config: str | None = field(default=None, metadata={"help": "Which of several versions to take."})
@@ -76,6 +81,8 @@ class DataArguments:
 class StartArguments:
     """What the weights of a model start from."""
 
+    title: ClassVar[str] = "model"
+
     recipe: Literal["default", "paper"] = field(
         default="default",
         metadata={
@@ -117,22 +124,55 @@ class StartArguments:
             )
         if self.recipe != "default" and (self.model_name_or_path or self.config_name):
             raise ValueError(f"expected --recipe for a model from scratch only, got it with {given[0]}")
+        for name in ("model_name_or_path", "config_name"):
+            _check_saved(f"--{name}", getattr(self, name))
+
+
+def _check_saved(option: str, name: str | None) -> None:
+    """
+    Checks that a saved model is there, as far as it is on this disk, and not on the Hub as `owner/name`.
+
+    Raises:
+        FileNotFoundError: it is not.
+    """
+    if name is None or (Path(name) / "config.json").is_file():
+        return
+    owner = Path(name).parent
+    if Path(name).exists() or name.count("/") != 1 or name.startswith((".", "/")) or owner.exists():
+        raise FileNotFoundError(
+            f"expected a model directory with config.json at {name}, found none; {option} takes the --output_dir of a "
+            "finished run, or owner/name on the Hub"
+        )
+
+
+# What is found out from the data where neither the command line nor a saved model says it.
+FROM_DATA = ("num_channels", "sequence_length", "patch_length")
 
 
 def _model_arguments() -> type:
     """Returns [`StartArguments`] with one optional argument for each field that `TimeMAEConfig` declares itself."""
     declared = TimeMAEConfig.__annotations__
+    texts = _read_texts(TimeMAEConfig)
     fields = []
     for config_field in dataclasses.fields(TimeMAEConfig):
-        if config_field.name in declared and config_field.name != "encoder_config":
+        name = config_field.name
+        if name in declared and name != "encoder_config":
             kind: Any = config_field.type
             if float in getattr(kind, "__args__", ()):
                 kind = float
             elif int in getattr(kind, "__args__", ()):
                 kind = int
-            help_text = f"Overrides `TimeMAEConfig.{config_field.name}`."
-            fields.append((config_field.name, kind | None, field(default=None, metadata={"help": help_text})))
+            default = "what fits the data" if name in FROM_DATA else config_field.default
+            text = texts.get(name, f"`TimeMAEConfig.{name}`.")
+            text += "" if default is None else f" By default that of a saved model, else {default}."
+            fields.append((name, kind | None, field(default=None, metadata={"help": text})))
     return dataclasses.make_dataclass("ModelArguments", fields, bases=(StartArguments,))
+
+
+def _read_texts(documented: type) -> dict[str, str]:
+    """Returns the first sentence on each argument in the docstring of a class."""
+    entries = re.findall(r"^    (\w+) \(.*\):\n((?:     .*\n)+)", inspect.getdoc(documented) or "", flags=re.MULTILINE)
+    return {name: re.split(r"(?<=\.) ", " ".join(text.split()), maxsplit=1)[0] for name, text in entries}
 
 
 ModelArguments = _model_arguments()
@@ -140,27 +180,83 @@ ModelArguments = _model_arguments()
 
 @dataclass
 class RunArguments(TrainingArguments):
-    """`TrainingArguments` with the defaults that pre-training and fine-tuning share."""
+    """
+    `TrainingArguments` with the defaults that pre-training and fine-tuning share.
 
-    per_device_train_batch_size: int = 128
-    per_device_eval_batch_size: int = 256
-    lr_scheduler_type: str = "cosine"
-    warmup_steps: float = 0.1
-    weight_decay: float = 0.01
-    logging_strategy: str = "epoch"
-    eval_strategy: str = "epoch"
-    save_strategy: str = "epoch"
-    save_total_limit: int | None = 2
+    Batch, learning rate, epochs and what happens between them stand for `defaults` where they are None;
+    [`fit_arguments`] fits these to a data set.
+
+    Attributes:
+        not_given: the names of those.
+    """
+
+    title: ClassVar[str] = "training"
+    defaults: ClassVar[TrainingDefaults] = PRE_TRAINING
+
+    output_dir: str = field(  # type: ignore[assignment]  # None, for which there is an error of our own
+        default=None, metadata={"help": "New directory for what the run leaves. Required."}
+    )
+    max_steps: int = field(
+        default=-1, metadata={"help": "Optimizer steps of the run, in the place of --num_train_epochs, if above 0."}
+    )
+    per_device_train_batch_size: int = field(  # type: ignore[assignment]  # None until __post_init__
+        default=None,
+        metadata={"help": "Series in a batch of training, on each device. By default by the number of series."},
+    )
+    per_device_eval_batch_size: int = field(
+        default=256, metadata={"help": "Series in a batch of evaluation, on each device. No result depends on it."}
+    )
+    gradient_accumulation_steps: int = field(
+        default=1, metadata={"help": "Batches of an optimizer step; more of them and smaller ones need less memory."}
+    )
+    lr_scheduler_type: str = field(
+        default="cosine", metadata={"help": "How the learning rate goes on after its rise, such as linear, constant."}
+    )
+    warmup_steps: float = field(
+        default=0.1, metadata={"help": "Steps in which the learning rate rises; below 1 a part of all steps."}
+    )
+    weight_decay: float = field(default=0.01, metadata={"help": "Of AdamW, for all but biases and norms."})
+    logging_strategy: str = field(  # type: ignore[assignment]  # None until __post_init__
+        default=None,
+        metadata={"help": "When the loss is logged: by default each epoch; or in --logging_steps (steps), or no."},
+    )
+    eval_strategy: str = field(  # type: ignore[assignment]  # None until __post_init__
+        default=None,
+        metadata={"help": "When validation is evaluated: by default each epoch; or in --eval_steps (steps), or no."},
+    )
+    save_strategy: str = field(  # type: ignore[assignment]  # None until __post_init__
+        default=None,
+        metadata={
+            "help": "When a checkpoint is saved: by default each epoch; or in --save_steps (steps), best, or no."
+        },
+    )
+    save_total_limit: int | None = field(
+        default=2, metadata={"help": "Checkpoints that are kept; the oldest go, but never the best."}
+    )
+    seed: int = field(default=42, metadata={"help": "Of weights, order, masks and dropout."})
+    resume_from_checkpoint: str | None = field(
+        default=None, metadata={"help": "Go on from a checkpoint, or from the newest whole one of --output_dir: last."}
+    )
+    push_to_hub: bool = field(default=False, metadata={"help": "Upload the output directory at the end."})
     encoder_learning_rate: float | None = field(
         default=None,
         metadata={"help": "Of the visible encoder; by default --learning_rate. Pretrained ones want less."},
     )
-    # The filter logs a loss that is not finite as 0, and waits for the device in each step.
-    logging_nan_inf_filter: bool = False
+    # The filter waits for the device in each step.
+    logging_nan_inf_filter: bool = field(
+        default=False,
+        metadata={"help": "Log a loss that is not finite as 0; off, as it would hide what ends the run."},
+    )
     # Without a GPU, pinned memory only brings a warning.
-    dataloader_pin_memory: bool = torch.cuda.is_available()
+    dataloader_pin_memory: bool = field(
+        default=torch.cuda.is_available(), metadata={"help": "Keep batches where a GPU reads them fast."}
+    )
 
     def __post_init__(self):
+        defaults = self.defaults.as_arguments()
+        self.not_given = {name for name in defaults if getattr(self, name) is None}
+        for name in self.not_given:
+            setattr(self, name, defaults[name])
         super().__post_init__()
         on_cpu = self.use_cpu or not torch.accelerator.is_available()
         mkldnn = torch.backends.mkldnn.is_available()
@@ -175,8 +271,17 @@ class PreTrainingArguments(RunArguments):
     because both fall as the codebook collapses.
     """
 
-    num_train_epochs: float = 100
-    learning_rate: float = 2e-3
+    num_train_epochs: float = field(  # type: ignore[assignment]  # None until __post_init__
+        default=None,
+        metadata={"help": "How often training goes over the series. By default 100, and as many as 1000 steps take."},
+    )
+    learning_rate: float = field(  # type: ignore[assignment]  # None until __post_init__
+        default=None,
+        metadata={
+            "help": "The highest, which falls to 0 at the end. By default 2e-3 for a batch of 128, and less for a "
+            "smaller one, by the square root."
+        },
+    )
     gumbel_temperature_end: float | None = field(
         default=None,
         metadata={"help": "Move `gumbel_temperature` linearly to this value; it acts on straight-through gradients."},
@@ -192,10 +297,21 @@ class PreTrainingArguments(RunArguments):
 class FineTuningArguments(RunArguments):
     """`TrainingArguments` with the defaults of fine-tuning; the best checkpoint on validation is kept."""
 
-    num_train_epochs: float = 30
-    learning_rate: float = 1e-3
-    load_best_model_at_end: bool = True
-    metric_for_best_model: str | None = "accuracy"
+    defaults: ClassVar[TrainingDefaults] = FINE_TUNING
+
+    num_train_epochs: float = field(  # type: ignore[assignment]  # None until __post_init__
+        default=None,
+        metadata={"help": "How often training goes over the series. By default 30, and as many as 300 steps take."},
+    )
+    learning_rate: float = field(  # type: ignore[assignment]  # None until __post_init__
+        default=None, metadata={"help": "The highest, which falls to 0 at the end. By default 1e-3."}
+    )
+    load_best_model_at_end: bool = field(
+        default=True, metadata={"help": "Keep the checkpoint that is best on validation, not the last one."}
+    )
+    metric_for_best_model: str | None = field(
+        default="accuracy", metadata={"help": "What is best: a metric of validation, such as macro_f1 or loss."}
+    )
     head_init: Literal["random", "probe"] = field(
         default="random",
         metadata={"help": "What the head starts from: random weights, or a linear probe on train."},
@@ -215,13 +331,7 @@ def parse_arguments(*classes: type, description: str | None = None) -> tuple:
 
     Raises:
         FileNotFoundError: the command line names a file that does not exist.
-        ValueError: an argument is out of its range. Unknown arguments on the command line end the program.
+        ValueError: an argument is out of its range, or of the wrong type or unknown in the file. Unknown ones on the
+            command line end the program.
     """
-    parser = HfArgumentParser(classes, description=description, formatter_class=ArgumentDefaultsHelpFormatter)
-    if len(sys.argv) == 2 and sys.argv[1].endswith((".json", ".yaml", ".yml")):
-        path = Path(sys.argv[1])
-        if not path.is_file():
-            raise FileNotFoundError(f"expected a file of arguments, found none at {path}")
-        parse = parser.parse_json_file if path.suffix == ".json" else parser.parse_yaml_file
-        return parse(path)
-    return parser.parse_args_into_dataclasses()
+    return ScriptParser(classes, description).parse()

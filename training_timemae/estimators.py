@@ -26,10 +26,11 @@ from feature_extraction_timemae import TimeMAEFeatureExtractor
 from modeling_timemae import TimeMAEForPreTraining, TimeMAEForTimeSeriesClassification, TimeMAEModel
 
 from .arguments import FineTuningArguments, PreTrainingArguments
+from .defaults import FINE_TUNING, PRE_TRAINING, choose_patch_length
 from .pretraining import PreTrainingTrainer
 from .probe import extract_features, start_head_from_probe
 from .runs import check_masking, make_feature_extractor
-from .series_estimator import SeriesEstimator, choose_batch_size, choose_patch_length, choose_steps, seeded
+from .series_estimator import SeriesEstimator, choose_steps, seeded
 from .trainers import TimeMAETrainer
 
 
@@ -37,17 +38,17 @@ class TimeMAEEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, SeriesEs
     """
     Features of series from pre-training without labels, as a transformer of scikit-learn.
 
-    What is None is chosen from the data. The patch length cuts the longest series into about 16 windows and the
-    shortest into two at least. The batch is the power of two from 8 to 128 that makes ten steps of an epoch or more.
-    The number of steps is that of 20 epochs, and at least 300.
+    What is None is chosen from the data, as by `run_pretraining.py`: the patch length from that of the series, the
+    batch from their number, and the learning rate from the batch. The number of steps is that of 20 epochs, and at
+    least 300.
 
     Args:
         patch_length (`int`, *optional*): time steps in a window.
-        hidden_size (`int`, defaults to 64): width of the encoder, and the number of features.
+        hidden_size (`int`, defaults to 64): width of the encoder.
         num_hidden_layers (`int`, defaults to 4): of the encoder.
         max_steps (`int`, *optional*): of pre-training; 0 leaves the encoder as it was drawn.
         batch_size (`int`, *optional*): series in a step.
-        learning_rate (`float`, defaults to 2e-3): the highest, as it rises and falls.
+        learning_rate (`float`, *optional*): the highest, as it rises and falls.
         config (`dict`, *optional*): further fields of [`TimeMAEConfig`].
         random_state (`int` or `RandomState`, *optional*): of weights, order, masks and codewords.
         verbose (`bool`, defaults to False): whether to show a progress bar.
@@ -66,7 +67,7 @@ class TimeMAEEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, SeriesEs
 
     >>> X, y = load_japanese_vowels(split="train")
     >>> TimeMAEEncoder(random_state=0).fit(X).transform(X).shape
-    (270, 64)
+    (270, 576)
     ```"""
 
     def __init__(
@@ -76,7 +77,7 @@ class TimeMAEEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, SeriesEs
         num_hidden_layers: int = 4,
         max_steps: int | None = None,
         batch_size: int | None = None,
-        learning_rate: float = 2e-3,
+        learning_rate: float | None = None,
         config: dict[str, Any] | None = None,
         random_state: int | np.random.RandomState | None = None,
         verbose: bool = False,
@@ -125,13 +126,15 @@ class TimeMAEEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, SeriesEs
             }
         )
         check_masking(summary, config)
-        batch_size = self.batch_size or choose_batch_size(len(dataset))
+        batch_size = self.batch_size or PRE_TRAINING.choose_batch_size(len(dataset))
         steps = choose_steps(len(dataset), batch_size, 20, 300) if self.max_steps is None else self.max_steps
         with seeded(self.random_state) as seed:
             self.feature_extractor_ = make_feature_extractor(DatasetDict(train=dataset), summary=summary)
             self.model_ = TimeMAEForPreTraining(config).eval()
             if steps > 0:
-                settings = {"max_steps": steps, "learning_rate": self.learning_rate}
+                rate = self.learning_rate
+                rate = PRE_TRAINING.choose_learning_rate(batch_size) if rate is None else rate
+                settings = {"max_steps": steps, "learning_rate": rate}
                 self._train(
                     PreTrainingTrainer,
                     PreTrainingArguments,
@@ -153,7 +156,7 @@ class TimeMAEEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, SeriesEs
             X: see this module, with as many channels as in `fit`.
 
         Returns:
-            float32 of shape `(n_cases, pooled_size)`; `pooled_size` is `hidden_size`, unless `config` says otherwise.
+            float32 of shape `(n_cases, pooled_size)`, see [`TimeMAEConfig`]; by default nine times `hidden_size`.
 
         Raises:
             NotFittedError: the encoder has not been fitted.
@@ -190,8 +193,8 @@ class TimeMAEClassifier(ClassifierMixin, SeriesEstimator):
     """
     Pre-training, a linear probe and fine-tuning in one `fit`, as a classifier of scikit-learn.
 
-    What is None is chosen from the number of series: the batch as in [`TimeMAEEncoder`], the steps of fine-tuning as
-    those of 20 epochs, and at least 150.
+    What is None is chosen from the number of series: the batch as by `run_classification.py`, the steps of
+    fine-tuning as those of 20 epochs, and at least 150.
 
     Args:
         encoder ([`TimeMAEEncoder`], `str` or `Path`, *optional*):
@@ -328,7 +331,7 @@ class TimeMAEClassifier(ClassifierMixin, SeriesEstimator):
             self.model_.timemae.load_state_dict(self.encoder_.model_.base_model.state_dict())
             dataset = self._read(X, reset=False).add_column("labels", codes.tolist())
             start_head_from_probe(self.model_, dataset, self.feature_extractor_, progress=False)
-            batch_size = self.batch_size or choose_batch_size(len(dataset))
+            batch_size = self.batch_size or FINE_TUNING.choose_batch_size(len(dataset))
             steps = choose_steps(len(dataset), batch_size, 20, 150) if self.max_steps is None else self.max_steps
             if steps > 0:
                 settings = {"max_steps": steps, "learning_rate": self.learning_rate}

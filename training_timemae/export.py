@@ -64,9 +64,9 @@ def export_onnx(
 ) -> None:
     """
     Writes a classifier as an ONNX file. Its input `series`, float32 of shape `(batch_size, sequence_length,
-    num_channels)`, is raw: NaN where a value is missing, and after the end of a series. Its output `scores` are what the
-    pipeline gives, of shape `(batch_size, num_labels)`. The metadata of the file hold `labels`, `sequence_length`,
-    `num_channels` and `channel_names` as JSON.
+    num_channels)`, is raw: NaN where a value is missing, and after the end of a series. Its output `scores` is what
+    the pipeline gives, of shape `(batch_size, num_labels)`. The metadata of the file hold `labels`,
+    `sequence_length`, `num_channels` and `channel_names` as JSON.
 
     The graph does not check series as the pipeline does: of one without any value, or with infinity, it makes numbers
     that mean nothing.

@@ -12,7 +12,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -140,13 +140,25 @@ def prepare_output_dir(output_dir: str | None, resume_from_checkpoint: str | Non
         raise ValueError("expected --output_dir, got none")
     path = Path(output_dir)
     if resume_from_checkpoint is None:
-        if path.exists() and (not path.is_dir() or any(not _is_trace(entry.name) for entry in path.iterdir())):
-            raise ValueError(f"expected an empty or new output directory, got {path}")
+        if path.is_dir():
+            found = sorted(entry.name for entry in path.iterdir() if not _is_trace(entry.name))
+        else:
+            found = [f"a file {path.name}"] if path.exists() else []
+        if found:
+            has_run = any(name.startswith("checkpoint-") for name in found)
+            raise ValueError(
+                f"expected an empty or new output directory, got {path} with {', '.join(found[:3])}"
+                f"{' ...' if len(found) > 3 else ''}; choose another --output_dir"
+                f"{', or go on with the run there by --resume_from_checkpoint last' if has_run else ''}"
+            )
         return None
     if resume_from_checkpoint.lower() in ("true", "last"):
         newest = find_checkpoint(path)
         if newest is None:
-            raise FileNotFoundError(f"expected a checkpoint to resume from in {path}, found none")
+            raise FileNotFoundError(
+                f"expected a checkpoint to resume from in {path}, found none; without --resume_from_checkpoint the "
+                "run starts anew"
+            )
         return newest
     check_whole(resume_from_checkpoint)
     return resume_from_checkpoint
@@ -250,6 +262,29 @@ def markdown_table(header: Sequence[str], rows: Iterable[Iterable[Any]]) -> str:
     """
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def format_metrics(metrics: Mapping[str, Any]) -> str:
+    """
+    Returns the metrics of a run as a table for a terminal, with a line for validation and one for test.
+
+    Args:
+        metrics: numbers by names that begin with `eval_` or `validation_`, `test_` or `train_`; what is no number is
+            left out, and so is how long something took.
+    """
+    splits = {"train_": "train", "eval_": "validation", "validation_": "validation", "test_": "test"}
+    table: dict[str, dict[str, float]] = {}
+    for name, value in metrics.items():
+        is_speed = name.endswith(("_runtime", "_per_second", "_time")) or name == "total_flos"
+        for prefix, split in splits.items():
+            if name.startswith(prefix) and isinstance(value, int | float) and not is_speed:
+                table.setdefault(split, {})[name.removeprefix(prefix)] = value
+    columns = list(dict.fromkeys(name for values in table.values() for name in values))
+    rows = [["", *columns]]
+    for split, values in table.items():
+        rows.append([split, *(f"{values[name]:.4f}" if name in values else "" for name in columns)])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
 
 
 def mean_and_deviation(values: Sequence[float] | np.ndarray, digits: int = 1) -> str:

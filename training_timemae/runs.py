@@ -1,5 +1,5 @@
 # Copyright 2026 The TimeMAE for Hugging Face authors. Licensed under the Apache License, Version 2.0.
-"""What the scripts share: from arguments to data, configuration, feature extractor and model, and the end of a run."""
+"""What the scripts share: from arguments to data, feature extractor and model, and the end of a run."""
 
 import contextlib
 import copy
@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import datasets
 
@@ -24,16 +24,15 @@ from data_timemae import (
 )
 from feature_extraction_timemae import TimeMAEFeatureExtractor
 from modeling_timemae import TimeMAEPreTrainedModel
-from text_encoder_timemae import load_text_encoder_config
 
-from .arguments import DataArguments, StartArguments
+from .arguments import DataArguments, RunArguments
+from .configs import Splits
+from .defaults import count, fit_arguments
 from .resumable import fingerprint
 from .trainers import TimeMAETrainer
 
 
 logger = logging.getLogger(__name__)
-
-Splits: TypeAlias = datasets.DatasetDict | datasets.IterableDatasetDict
 
 
 def load_data(arguments: DataArguments, needs_labels: bool = False) -> Splits:
@@ -64,7 +63,8 @@ def load_data(arguments: DataArguments, needs_labels: bool = False) -> Splits:
             return dataset
         if "labels" not in dataset["train"].column_names:
             raise ValueError(
-                f"expected labels in {arguments.dataset}, got the columns {dataset['train'].column_names}"
+                f"expected labels in {arguments.dataset}, got the columns {dataset['train'].column_names}; "
+                "--label_column names the one that holds them, and run_pretraining.py needs none"
             )
         return keep_labelled(dataset)
 
@@ -187,46 +187,28 @@ def _compare_names(known: list[str] | None, found: list[str] | None, saved: str)
     return found
 
 
-def make_config(arguments: Any, summary: DataSummary, **settings) -> TimeMAEConfig:
+def fit_to_data(
+    arguments: Any, config: TimeMAEConfig, dataset: Splits, training_arguments: RunArguments | None = None
+) -> None:
     """
-    Makes the configuration of a run: that of a saved model or of `config_name`, or that of the recipe, with what the
-    command line overrides. `num_channels` follows the data, and `sequence_length` does so where series are longer than
-    it allows.
+    Says in one line what was chosen by the data and why: the length of windows, and, after fitting them, batch,
+    learning rate and epochs, where they were not given. Of a stream, whose length is not known, these are not fitted.
 
     Args:
         arguments: [`ModelArguments`] of the command line.
-        summary: of the data set, from `summarise`.
-        **settings: of [`TimeMAEConfig`]; the command line goes before them.
-
-    Returns:
-        the configuration.
-
-    Raises:
-        ValueError: the command line asks for other channels than the data have, or for too short a length.
+        config: from [`make_run_config`].
+        dataset: the splits.
+        training_arguments: of the command line, which this changes; None if nothing is trained.
     """
-    overrides = {
-        name: value
-        for name, value in vars(arguments).items()
-        if value is not None and name not in StartArguments.__dataclass_fields__
-    }
-    num_channels, longest = summary.num_channels, summary.longest
-    settings = {"num_channels": num_channels, **settings, **overrides}
-    saved = arguments.model_name_or_path or arguments.config_name
-    if saved is None:
-        if arguments.encoder_name_or_path is not None:
-            layers = settings.pop("num_hidden_layers", None)
-            settings["encoder_config"] = load_text_encoder_config(arguments.encoder_name_or_path, layers)
-        make = TimeMAEConfig.paper if arguments.recipe == "paper" else TimeMAEConfig
-        config = make(**{"sequence_length": longest, **settings})
-    else:
-        config = TimeMAEConfig.from_pretrained(saved, **settings)
-        if longest > config.sequence_length and "sequence_length" not in overrides:
-            config.sequence_length = longest
-    if config.num_channels != num_channels:
-        raise ValueError(f"expected series with {config.num_channels} channels, got {num_channels}")
-    if longest > config.sequence_length:
-        raise ValueError(f"expected series of at most {config.sequence_length} time steps, got {longest}")
-    return config
+    chosen, train = [], dataset["train"]
+    if not (arguments.model_name_or_path or arguments.config_name or arguments.patch_length):
+        windows = count(config.num_patches, "window")
+        chosen.append(f"windows of {config.patch_length} steps make {windows} of the longest series")
+    if training_arguments is not None and isinstance(train, datasets.Dataset):
+        chosen.append(fit_arguments(training_arguments, len(train)))
+    text = ", ".join(filter(None, chosen))
+    if text and os.environ.get("RANK", "0") == "0":
+        print(f"chosen by the data, where no option says otherwise: {text}")
 
 
 def check_masking(summary: DataSummary, config: TimeMAEConfig) -> None:
@@ -248,7 +230,7 @@ def check_masking(summary: DataSummary, config: TimeMAEConfig) -> None:
             raise ValueError(
                 f"expected series in which a `mask_ratio` of {config.mask_ratio} masks at least one patch of "
                 f"{config.patch_length} time steps, got {lengths.shortest} time steps in series "
-                f"{lengths.shortest_row} of {name}"
+                f"{lengths.shortest_row} of {name}; a smaller --patch_length or a larger --mask_ratio masks more"
             )
 
 
@@ -261,7 +243,7 @@ def make_model(
 
     Args:
         model_class: of the model.
-        config: from [`make_config`].
+        config: from [`make_run_config`].
         arguments: [`ModelArguments`] of the command line. With `interpolate_positions` the position table of the
             saved model is taken over also where `config` has another `sequence_length`.
 

@@ -1,5 +1,5 @@
 # Copyright 2026 The TimeMAE for Hugging Face authors. Licensed under the Apache License, Version 2.0.
-"""What the estimators of scikit-learn share: how they read `X`, choose batch and steps, train and save."""
+"""What the estimators of scikit-learn share: how they read `X`, choose the steps, train and save."""
 
 import random
 import tempfile
@@ -25,16 +25,6 @@ from modeling_timemae import TimeMAEPreTrainedModel
 from .arguments import RunArguments
 from .collator import TimeMAEDataCollator
 from .trainers import TimeMAETrainer
-
-
-def choose_patch_length(shortest: int, longest: int) -> int:
-    """Returns the length that cuts the longest series into about 16 windows, and the shortest into two at least."""
-    return max(1, min(round(longest / 16), shortest // 2))
-
-
-def choose_batch_size(num_series: int) -> int:
-    """Returns a power of two from 8 to 128 that makes at least ten steps of an epoch where it can."""
-    return 2 ** int(np.clip(np.log2(num_series / 10), 3, 7))
 
 
 def choose_steps(num_series: int, batch_size: int, epochs: int, least: int) -> int:

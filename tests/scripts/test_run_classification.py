@@ -27,6 +27,7 @@ def test_a_frozen_encoder_has_no_learning_rate(run_script):
 def test_a_head_resumes(run_script, tmp_path):
     command = ["run_classification.py", "--freeze_encoder"]
     command += flags(dataset="JapaneseVowels", output_dir="head", num_train_epochs=2, classifier_dropout=0.1, **SMALL)
+    command += flags(per_device_train_batch_size=128)
     run_script(*command)
     whole, results = load_file(tmp_path / "head" / "model.safetensors"), read_results(tmp_path / "head")["metrics"]
     assert len(whole) > 10  # the whole model

@@ -67,6 +67,16 @@ def test_a_part_that_crashed_goes_on_from_its_newest_whole_checkpoint(tmp_path, 
     assert ("--resume_from_checkpoint last" in commands[0]) == has_whole
 
 
+def test_an_experiment_that_cannot_start_leaves_nothing(run_script, tmp_path, monkeypatch):
+    def fail(command, check):
+        raise subprocess.CalledProcessError(1, command)
+
+    monkeypatch.setattr(subprocess, "run", fail)
+    with pytest.raises(ChildProcessError, match="expected scripts/run_pretraining.py to end well, got exit status 1;"):
+        run_script("run_experiment.py", *flags(dataset="NoSuchSet", output_dir="experiment"))
+    assert not (tmp_path / "experiment").exists()
+
+
 @pytest.mark.slow
 def test_experiment(run_script, tmp_path, capfd, monkeypatch):
     settings = {

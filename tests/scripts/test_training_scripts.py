@@ -15,12 +15,13 @@ def pretrained(run_script, tmp_path):
     run_script(
         "run_pretraining.py",
         *flags(dataset="JapaneseVowels", output_dir="pretrained", num_train_epochs=2, seed=1, **SMALL),
+        *flags(per_device_train_batch_size=128),
     )
     return tmp_path / "pretrained"
 
 
 @pytest.mark.slow
-def test_pretraining_probe_and_fine_tuning(run_script, pretrained, tmp_path):
+def test_pretraining_probe_and_fine_tuning(run_script, pretrained, tmp_path, capsys):
     results = read_results(pretrained)
     assert results["seed"] == 1 and results["settings"]["model"]["hidden_size"] == 16
     assert results["metrics"]["eval_loss"] > 0 and results["metrics"]["eval_codebook_perplexity"] >= 1
@@ -33,8 +34,14 @@ def test_pretraining_probe_and_fine_tuning(run_script, pretrained, tmp_path):
     metrics = read_results(tmp_path / "probe")["metrics"]
     assert metrics["test_accuracy"] > 0.5 > metrics["test_majority_accuracy"]
 
+    capsys.readouterr()
     run_script("run_classification.py", *start, *flags(output_dir="classifier", num_train_epochs=2))
     results = read_results(tmp_path / "classifier")
+    printed = capsys.readouterr().out
+    assert "otherwise: batches of 8 make 27 steps an epoch, learning rate 0.001\n" in printed
+    assert results["settings"]["per_device_train_batch_size"] == 8
+    [test] = [line.split() for line in printed.splitlines() if line.split()[:1] == ["test"]]
+    assert test[2] == f"{results['metrics']['test_accuracy']:.4f}"
     assert 0 <= results["metrics"]["test_accuracy"] <= 1
     assert sum(map(sum, results["metrics"]["test_confusion_matrix"])) == 370
     classifier = TimeMAEForTimeSeriesClassification.from_pretrained(tmp_path / "classifier")
@@ -57,7 +64,11 @@ def test_pretraining_probe_and_fine_tuning(run_script, pretrained, tmp_path):
 def test_resume(run_script, pretrained, tmp_path):
     whole, metrics = load_file(pretrained / "model.safetensors"), read_results(pretrained)["metrics"]
     command = flags(
-        dataset="JapaneseVowels", output_dir="pretrained", num_train_epochs=2, resume_from_checkpoint="last"
+        dataset="JapaneseVowels",
+        output_dir="pretrained",
+        num_train_epochs=2,
+        per_device_train_batch_size=128,
+        resume_from_checkpoint="last",
     )
     for message, changes in (
         (r"another channel statistics .*, seed \(before: 1, now: 2\), split_seed", {"seed": 2, "split_seed": 1}),

@@ -12,9 +12,9 @@ from training_timemae import (
     ModelArguments,
     check_masking,
     load_data,
-    make_config,
     make_feature_extractor,
     make_model,
+    make_run_config,
 )
 
 
@@ -55,17 +55,17 @@ def test_feature_extractor_of_a_summary(vowels, tmp_path, saved, monkeypatch):
 
 def test_config_follows_data_and_command_line(vowels, tmp_path):
     summary = summarise(vowels, progress=False)
-    config = make_config(ModelArguments(patch_length=3), summary, num_labels=9)
+    config = make_run_config(ModelArguments(patch_length=3), summary, num_labels=9)
     assert (config.num_channels, config.sequence_length, config.patch_length) == (12, 29, 3)
     assert config.num_labels == 9
     config.sequence_length = 20
     config.save_pretrained(tmp_path)
-    again = make_config(ModelArguments(config_name=str(tmp_path)), summary)
+    again = make_run_config(ModelArguments(config_name=str(tmp_path)), summary)
     assert (again.sequence_length, again.patch_length) == (29, 3)
     with pytest.raises(ValueError, match="expected series of at most 20 time steps, got 29"):
-        make_config(ModelArguments(config_name=str(tmp_path), sequence_length=20), summary)
+        make_run_config(ModelArguments(config_name=str(tmp_path), sequence_length=20), summary)
     with pytest.raises(ValueError, match="expected series with 2 channels, got 12"):
-        make_config(ModelArguments(num_channels=2), summary)
+        make_run_config(ModelArguments(num_channels=2), summary)
 
 
 def test_refuses_series_too_short_to_mask(vowels, vowels_config):
