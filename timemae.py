@@ -25,7 +25,7 @@ from modeling_timemae import (
     TimeMAEModel,
     TimeMAEPreTrainedModel,
 )
-from pipeline_timemae import TimeSeriesClassificationPipeline
+from pipeline_timemae import TimeSeriesClassificationPipeline, merge_timeline
 
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         load_time_series,
         shuffle_stream,
         summarise,
+        window_settings,
     )
     from training_timemae import (
         CodewordMetrics,
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
         make_feature_extractor,
         make_model_card,
         plot_explanation,
+        plot_timeline,
         probe_scores,
         regression_metrics,
         score_without,
@@ -94,13 +96,16 @@ __all__ = [
     "load_time_series",
     "make_feature_extractor",
     "make_model_card",
+    "merge_timeline",
     "plot_explanation",
+    "plot_timeline",
     "probe_scores",
     "regression_metrics",
     "score_without",
     "shuffle_stream",
     "start_head_from_probe",
     "summarise",
+    "window_settings",
     "with_fixed_masks",
     "with_pooler_output",
 ]

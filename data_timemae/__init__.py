@@ -30,7 +30,7 @@ from typing import Literal, get_args
 
 from datasets import Dataset, DatasetDict, IterableDatasetDict
 
-from .arrow import channel_names
+from .arrow import channel_names, window_settings
 from .errors import TimeSeriesDataError
 from .formatting import TIME_SERIES_FORMAT
 from .labels import Task
@@ -54,6 +54,7 @@ __all__ = [
     "load_time_series",
     "shuffle_stream",
     "summarise",
+    "window_settings",
 ]
 
 
@@ -146,7 +147,8 @@ def load_time_series(
             `window`). A series shorter than that is kept whole; steps after the last full window and windows
             without any value are dropped. Where no group is known, the recording becomes the group, so no recording
             is on two sides of a split. Labels may then be given per time step (`y_train`: `(cases, time)`; a list
-            column; a label per row of a long table).
+            column; a label per row of a long table). `window_settings` of the result says how it was cut, and a
+            feature extractor that is made for it keeps that, so that the pipeline cuts recordings as training did.
         window_label: The label of a window from labels per time step: the most frequent (the first class, if equal),
             or the last.
         test_size: The part of train, at most one half, that becomes `test`, where the source publishes none.

@@ -5,7 +5,7 @@ import numpy as np
 import pyarrow as pa
 from datasets import ClassLabel, Dataset, Features, List, Value
 
-from .arrow import encode_series
+from .arrow import add_to_description, encode_series
 from .errors import TimeSeriesDataError
 from .formatting import series_views
 
@@ -44,6 +44,7 @@ def cut_windows(dataset: Dataset, window: int, stride: int, rule: str, place: st
     )
     if len(windows) == 0:
         raise TimeSeriesDataError(f"{place}: no full window has an observed value")
+    add_to_description(windows, window=window, stride=stride, window_label=rule)
     return windows
 
 

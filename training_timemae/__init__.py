@@ -38,6 +38,7 @@ if TYPE_CHECKING:  # editors and type checkers read the names here
         plot_learning_curves,
         plot_masked_series,
         plot_representations,
+        plot_timeline,
     )
     from .pretraining import GumbelTemperatureSchedule, PreTrainingTrainer  # noqa: F401
     from .probe import (  # noqa: F401
@@ -96,6 +97,7 @@ NAMES = {
         "plot_learning_curves",
         "plot_masked_series",
         "plot_representations",
+        "plot_timeline",
     ],
     "pretraining": ["GumbelTemperatureSchedule", "PreTrainingTrainer"],
     "probe": [
