@@ -8,7 +8,8 @@ The splits are `train`, `validation` and `test`; their columns are
 
 - `past_values`: `List(List(Value("float32"), length=num_channels))`, time × channels. Series may differ in length, and
   NaN marks a missing value. Time steps that are missing at the end of a series are cut off.
-- `labels`, where the source has them: `ClassLabel` with names (classes) or `Value("float32")` (a real-valued target).
+- `labels`, where the source has them: `ClassLabel` with names (classes), `Value("float32")` (a real-valued target) or
+  `List(Value("bool"), length=num_labels)` (any of several labels, whose names `label_names` returns).
 - `group`, where it is known: the subject or recording that a series comes from, int64 or string.
 
 Tables (Parquet, CSV, JSON Lines, the Hub), recordings in files and saved data sets stay on disk as memory-mapped
@@ -17,9 +18,8 @@ Arrow, and so do the row numbers of their splits; archives of arrays and data se
 What stands where: `sources` finds out what a source is and calls its reader, in `arrays`, `archives`, `uci` or
 `tables` (with `table_files`, `csv_files`, `columns`, `long_tables` and `wide_tables`), or `recordings` (with
 `recording_folders`, `recording_files` and `file_patterns`). `roles` says which column is what, and `reading` what was
-understood. `arrow` has the Arrow format of
-series, `labels` that of labels, and `formatting` the way back to numpy. `windows`, `splits`, `streams` and
-`statistics` work on what was read.
+understood. `arrow` has the Arrow format of series, `labels` and `label_sets` that of labels, and `formatting` the way
+back to numpy. `windows`, `splits`, `streams` and `statistics` work on what was read.
 """
 
 import logging
@@ -33,6 +33,7 @@ from datasets import Dataset, DatasetDict, IterableDatasetDict
 from .arrow import channel_names, window_settings
 from .errors import TimeSeriesDataError
 from .formatting import TIME_SERIES_FORMAT
+from .label_sets import decode_sets, label_names, names_of_sets
 from .labels import Task
 from .reading import Reading
 from .roles import Roles
@@ -51,6 +52,7 @@ __all__ = [
     "TimeSeriesDataError",
     "channel_names",
     "channel_statistics",
+    "label_names",
     "load_time_series",
     "shuffle_stream",
     "summarise",
@@ -70,7 +72,7 @@ def load_time_series(
     task: Task | None = None,
     data_dir: str | os.PathLike | None = None,
     value_columns: str | list[str] | None = None,
-    label_column: str | None = None,
+    label_column: str | list[str] | None = None,
     group_column: str | None = None,
     id_column: str | None = None,
     time_column: str | None = None,
@@ -122,7 +124,8 @@ def load_time_series(
         metadata: A table that lists files with a recording each, in the directory or elsewhere: a column `file_name`
             and columns with the usual names of labels, groups and `split`. By default `metadata.csv` (or `.jsonl`,
             `.parquet`) in the directory, as `datasets` has it.
-        task: Whether labels are classes ("classification") or real-valued targets ("regression"). By default what the
+        task: Whether labels are classes ("classification"), real-valued targets ("regression") or sets of labels
+            ("multi_label", which several label columns and lists of class names are anyway). By default what the
             source declares; else numbers are classes if all of them are whole, and targets otherwise. Text that reads
             as numbers counts as numbers, any other text names classes. Where that is in doubt, a warning says so.
         data_dir: Where downloads are kept, by default beside the cache of `datasets`; on the Hub, its `data_dir`.
@@ -132,6 +135,9 @@ def load_time_series(
         label_column, group_column: By default the columns of the usual names (`labels`, `label`, `class`, `target`,
             `activity`, `y` ...; `group`, `subject`, `participant`, `user`, `recording`, `session` ...), where they
             exist. Other columns of such names are no values either, nor is an index that was written.
+            Several label columns are labels of which a series may have any, with 0 and 1 in each. So is one column of
+            lists of class names, or of vectors of 0 and 1. In a window that has several such sets, the most frequent
+            counts.
         id_column: Names a series. In a long table the rows of one series stand together; in a wide one an id stands
             once. By default, in a long table, a column of a usual name (`id`, `series_id`, `trial` ...), else the
             group.
@@ -173,7 +179,10 @@ def load_time_series(
     _check_options(test_size, validation_size, train_fraction, layout, time_column, window_label)
     _check_windows(window, stride)
     if task not in (None, *get_args(Task)):
-        raise ValueError(f"expected task 'classification' or 'regression', got {task!r}")
+        raise ValueError(f"expected task to be one of {get_args(Task)}, got {task!r}")
+    label_columns = [label_column] if isinstance(label_column, str) else list(label_column or [])
+    if len(label_columns) > 1 and task in ("classification", "regression"):
+        raise ValueError(f"expected one label_column for the task {task!r}, got {label_columns}")
     reading = Reading()
     options = Options(
         config=config,
@@ -183,7 +192,8 @@ def load_time_series(
         channels_first=channels_first,
         roles=Roles(
             values=[value_columns] if isinstance(value_columns, str) else value_columns,
-            labels=label_column,
+            labels=label_columns[0] if len(label_columns) == 1 else None,
+            label_set=tuple(label_columns) if len(label_columns) > 1 else (),
             group=group_column,
             id=id_column,
             time=time_column,
@@ -199,6 +209,11 @@ def load_time_series(
     if window is not None:
         for name, dataset in splits.items():
             splits[name] = cut_windows(dataset, window, stride or window, window_label, f"{place}, {name}")
+    names = names_of_sets(splits["train"])
+    if names is not None:
+        splits = {name: decode_sets(dataset, names) for name, dataset in splits.items()}
+    elif task == "multi_label":
+        raise TimeSeriesDataError(f"{place}: expected several labels a series, as the task is 'multi_label', got one")
     logger.info("%s: %s", place, reading.describe(splits, window is not None))
     check_classes(splits, place)
     if test_size and "test" not in splits:

@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from datasets import ClassLabel, Value
+from datasets import ClassLabel, List, Value
 
 from .arrow import is_number
 from .errors import TimeSeriesDataError
@@ -16,7 +16,7 @@ from .errors import TimeSeriesDataError
 
 logger = logging.getLogger(__name__)
 
-Task: TypeAlias = Literal["classification", "regression"]
+Task: TypeAlias = Literal["classification", "multi_label", "regression"]
 
 MISSING = {"na", "n/a", "null", "none"}  # what stands for a missing number in a column of numbers
 MANY_CLASSES = 100  # more than almost any set of the archives has
@@ -173,17 +173,23 @@ def _class_indices(labels: pa.Array, codes: dict[str, int], locate: Callable[[in
     return found
 
 
-def check_labels(labels: pa.Array, feature: ClassLabel | Value, place: str, first_row: int) -> None:
+def check_labels(labels: pa.Array, feature: ClassLabel | List | Value, place: str, first_row: int) -> None:
     """Checks labels in their Arrow format.
 
     Args:
-        labels: Class indices or targets, one a series.
+        labels: Class indices, targets, or vectors of bool, one a series.
         feature: What they are.
         place, first_row: Where they come from, for errors.
 
     Raises:
         TimeSeriesDataError: a label is missing (null or negative), is no index of a class, or is not finite.
     """
+    if isinstance(feature, List):
+        missing = pc.is_null(labels).to_numpy(zero_copy_only=False)
+        if missing.any() or labels.flatten().null_count:
+            where = f"{place}: series {first_row + int(np.argmax(missing))}" + ("" if missing.any() else " or later")
+            raise TimeSeriesDataError(f"{where} has no label: expected {feature.length} marks, got a null")
+        return
     values = labels.to_numpy(zero_copy_only=False)  # nulls are NaN
     if isinstance(feature, ClassLabel):
         is_sound = (values >= 0) & (values < feature.num_classes)

@@ -52,8 +52,10 @@ class Reading:
         ]
         if "labels" in train.features:
             feature = train.features["labels"]
-            feature = feature.feature if isinstance(feature, List) else feature
-            kind = _count(f"{feature.num_classes:,}", "class") if isinstance(feature, ClassLabel) else "numbers"
+            if isinstance(feature, List):
+                kind = f"any of {feature.length:,}"
+            else:
+                kind = _count(f"{feature.num_classes:,}", "class") if isinstance(feature, ClassLabel) else "numbers"
             parts.append(f"labels: {self.labels or 'labels'} ({kind})")
         else:
             parts.append("labels: none")

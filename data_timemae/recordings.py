@@ -108,6 +108,11 @@ def read_recordings(
         TimeSeriesDataError: names, tables or files are malformed, or files do not fit together.
         ValueError: options contradict each other.
     """
+    if roles.label_set:
+        raise ValueError(
+            f"expected one label_column, as each file is a recording, got {[*roles.label_set]}: several labels a "
+            "series are read from tables and arrays"
+        )
     if roles.id is not None or roles.layout == "wide":
         raise ValueError("expected no id_column and no layout 'wide', as each file is a recording, got one of them")
     place = str(folder)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pyarrow as pa
 from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
 
-from .arrow import describe_channels, is_series_feature, series_feature
+from .arrow import add_to_description, describe_channels, is_series_feature, read_description, series_feature
 from .columns import (
     ColumnMapping,
     Values,
@@ -19,6 +19,7 @@ from .columns import (
     without_list,
 )
 from .errors import TimeSeriesDataError
+from .label_sets import encode_sets
 from .labels import label_feature, number_classes
 from .long_tables import convert_long_table
 from .roles import Roles
@@ -56,6 +57,9 @@ def read_tables(
         check_columns(needed, dataset.column_names, f"{place}, {name}")
         if len(dataset) == 0:
             raise TimeSeriesDataError(f"{place}, {name}: expected at least one series, got none")
+    splits, roles, names_of_labels = encode_sets(splits, roles, place)
+    train, columns = splits["train"], roles.columns
+    needed = list(dict.fromkeys([*values.columns, *columns.values()]))
     num_channels = _count_channels(train, values, roles.is_long, place)
     target = Features(past_values=series_feature(num_channels))
     if "labels" in columns:
@@ -80,6 +84,8 @@ def read_tables(
             )
         if mapping.channels:
             result[name].info.description = describe_channels(list(mapping.channels))
+        if names_of_labels is not None or "label_names" in read_description(result[name]):
+            add_to_description(result[name], label_names=names_of_labels)
     return result
 
 
@@ -101,7 +107,10 @@ def _find_labels(splits: dict[str, Dataset], column: str, roles: Roles, place: s
     features = splits["train"].features
     given = features[column]
     if isinstance(given, List) and not roles.windowed:
-        raise TimeSeriesDataError(f"{place}: expected one label a series, or with a window one a time step")
+        raise TimeSeriesDataError(
+            f"{place}: expected one label a series, or with a window one a time step, or with task='multi_label' "
+            "several a series, got lists"
+        )
     feature, task = without_list(given), roles.task
     if task is None and feature == Value("float32") and is_series_feature(features.get("past_values")):
         task = "regression"

@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # editors and type checkers read the names here
         parse_arguments,
     )
     from .checkpoints import find_checkpoint  # noqa: F401
+    from .class_weights import WeightedLoss, balanced_weights  # noqa: F401
     from .collator import TimeMAEDataCollator, with_fixed_masks  # noqa: F401
     from .estimators import TimeMAEClassifier, TimeMAEEncoder  # noqa: F401
     from .explanation import Explanation, explain, score_without  # noqa: F401
@@ -29,6 +30,7 @@ if TYPE_CHECKING:  # editors and type checkers read the names here
         ClassificationMetrics,
         CodewordMetrics,
         classification_metrics,
+        multi_label_metrics,
         regression_metrics,
     )
     from .model_card import make_model_card  # noqa: F401
@@ -46,6 +48,7 @@ if TYPE_CHECKING:  # editors and type checkers read the names here
         extract_features,
         fit_linear_probe,
         probe_scores,
+        score_probe,
         start_head_from_probe,
         with_pooler_output,
     )
@@ -73,6 +76,7 @@ if TYPE_CHECKING:  # editors and type checkers read the names here
         order_for_training,
         publish,
     )
+    from .tasks import task_metrics, task_settings  # noqa: F401
     from .trainers import ShuffledRows, TimeMAETrainer, train_head  # noqa: F401
 
 NAMES = {
@@ -86,10 +90,17 @@ NAMES = {
         "parse_arguments",
     ],
     "checkpoints": ["find_checkpoint"],
+    "class_weights": ["WeightedLoss", "balanced_weights"],
     "collator": ["TimeMAEDataCollator", "with_fixed_masks"],
     "estimators": ["TimeMAEClassifier", "TimeMAEEncoder"],
     "explanation": ["Explanation", "explain", "score_without"],
-    "metrics": ["ClassificationMetrics", "CodewordMetrics", "classification_metrics", "regression_metrics"],
+    "metrics": [
+        "ClassificationMetrics",
+        "CodewordMetrics",
+        "classification_metrics",
+        "multi_label_metrics",
+        "regression_metrics",
+    ],
     "model_card": ["make_model_card"],
     "pictures": [
         "plot_confusion_matrix",
@@ -105,6 +116,7 @@ NAMES = {
         "extract_features",
         "fit_linear_probe",
         "probe_scores",
+        "score_probe",
         "start_head_from_probe",
         "with_pooler_output",
     ],
@@ -132,6 +144,7 @@ NAMES = {
         "order_for_training",
         "publish",
     ],
+    "tasks": ["task_metrics", "task_settings"],
     "trainers": ["ShuffledRows", "TimeMAETrainer", "train_head"],
 }
 MODULE_OF = {name: module for module, names in NAMES.items() for name in names}

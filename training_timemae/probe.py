@@ -2,15 +2,19 @@
 """What the frozen encoder has learned: its features, linear probes on them (FineLast), and heads that start there."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import datasets
 import numpy as np
 import torch
+from sklearn.base import BaseEstimator
 from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 from tqdm.auto import tqdm
+from transformers import EvalPrediction
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from feature_extraction_timemae import TimeMAEFeatureExtractor
@@ -18,7 +22,7 @@ from modeling_timemae import TimeMAEForTimeSeriesClassification, TimeMAEPreTrain
 
 from .collator import TimeMAEDataCollator
 from .finite import check_predictions
-from .metrics import ClassificationMetrics
+from .metrics import ClassificationMetrics, multi_label_metrics, regression_metrics
 
 
 # Features `(n, pooled_size)` of n series, and their classes `(n,)`.
@@ -124,19 +128,30 @@ class TimeMAEHead(nn.Module):
         )
 
 
-def fit_linear_probe(features: np.ndarray, labels: Sequence[int] | np.ndarray) -> Pipeline:
+def fit_linear_probe(
+    features: np.ndarray,
+    labels: Sequence[Any] | np.ndarray,
+    problem_type: str = "single_label_classification",
+) -> Pipeline:
     """
-    Fits FineLast, the linear probe: multinomial logistic regression on standardised features. (The original code fits
-    one logistic regression for each class against the rest.)
+    Fits FineLast, the linear probe, on standardised features: multinomial logistic regression, or for several labels a
+    series one logistic regression each, or ridge regression for numbers to predict. (The original code fits one
+    logistic regression for each class against the rest.)
 
     Args:
         features: of shape `(n, pooled_size)`.
-        labels: the class of each series, of shape `(n,)`.
+        labels: the class of each series, of shape `(n,)`; zeros and ones, `(n, num_labels)`; or numbers, `(n,)`.
+        problem_type: as in [`TimeMAEConfig`].
 
     Returns:
         the fitted pipeline of scikit-learn, whose `predict` takes features.
     """
-    return make_pipeline(StandardScaler(), LogisticRegression(max_iter=10_000)).fit(features, labels)
+    probe: Any = LogisticRegression(max_iter=10_000)
+    if problem_type == "multi_label_classification":
+        probe, labels = OneVsRestClassifier(probe), np.asarray(labels, int)
+    elif problem_type == "regression":
+        probe = Ridge()
+    return make_pipeline(StandardScaler(), probe).fit(features, labels)
 
 
 @torch.no_grad()
@@ -170,7 +185,7 @@ def start_head_from_probe(
     model.train(was_training)
     labels = np.asarray(dataset["labels"][:])
     if regresses:
-        scaler, probe = make_pipeline(StandardScaler(), Ridge()).fit(features, labels)
+        scaler, probe = fit_linear_probe(features, labels, "regression")
         weight, bias = probe.coef_[None], np.atleast_1d(probe.intercept_)
         rows = [0]
     else:
@@ -187,6 +202,32 @@ def start_head_from_probe(
     head.bias[rows] = torch.as_tensor(bias).to(head.bias)
 
 
+def score_probe(
+    probe: BaseEstimator,
+    features: np.ndarray,
+    labels: Sequence[Any] | np.ndarray,
+    problem_type: str = "single_label_classification",
+) -> dict[str, float]:
+    """
+    Scores a probe.
+
+    Args:
+        probe: from [`fit_linear_probe`], or another estimator of scikit-learn.
+        features: of shape `(n, pooled_size)`.
+        labels, problem_type: as in [`fit_linear_probe`].
+
+    Returns:
+        what [`classification_metrics`], [`multi_label_metrics`] or [`regression_metrics`] return.
+    """
+    if problem_type == "single_label_classification":
+        return ClassificationMetrics().compute(predictions=probe.predict(features), references=labels)
+    if problem_type == "regression":
+        return regression_metrics(EvalPrediction(probe.predict(features), np.asarray(labels)))
+    has_scores = hasattr(probe, "decision_function")
+    scores = probe.decision_function(features) if has_scores else probe.predict(features) - 0.5
+    return multi_label_metrics(EvalPrediction(scores, np.asarray(labels)))
+
+
 def probe_scores(train: Represented, other: Represented) -> dict[str, float]:
     """
     Scores a linear probe.
@@ -198,5 +239,4 @@ def probe_scores(train: Represented, other: Represented) -> dict[str, float]:
     Returns:
         `accuracy` and `macro_f1` on `other`.
     """
-    probe = fit_linear_probe(train[0], train[1])
-    return ClassificationMetrics().compute(predictions=probe.predict(other[0]), references=other[1])
+    return score_probe(fit_linear_probe(train[0], train[1]), other[0], other[1])
