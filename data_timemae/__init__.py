@@ -82,6 +82,7 @@ def load_time_series(
     window: int | None = None,
     stride: int | None = None,
     window_label: Literal["majority", "last"] = "majority",
+    resample: str | float | None = None,
     test_size: float | None = None,
     validation_size: float | None = 0.2,
     train_fraction: float | None = None,
@@ -157,6 +158,11 @@ def load_time_series(
             feature extractor that is made for it keeps that, so that the pipeline cuts recordings as training did.
         window_label: The label of a window from labels per time step: the most frequent (the first class, if equal),
             or the last.
+        resample: Bring long tables and recordings with times to time steps of one interval: with a unit (`"20ms"`)
+            where times are time stamps, else a number in their unit. Counted from the first time of the series, a
+            step is the mean of the rows that are nearest to it, and missing where there are none; it has the label of
+            the first of them, or of the row before. It comes before `window`. Without it a warning says how irregular
+            times are.
         test_size: The part of train, at most one half, that becomes `test`, where the source publishes none.
         validation_size: The part of train, at most one half, that becomes `validation`, where the source publishes
             none. Both are stratified by class; where groups are known, no group is on both sides. 0 or None: none.
@@ -200,12 +206,18 @@ def load_time_series(
             ignored=(ignore_columns,) if isinstance(ignore_columns, str) else tuple(ignore_columns or ()),
             layout=layout,
             windowed=window is not None,
+            interval=resample,
             task=task,
             reading=reading,
         ),
     )
 
     splits, place = _read(source, options)
+    if resample is not None and not reading.resampled:
+        raise TimeSeriesDataError(
+            f"{place}: expected for resample a long table, or recordings in files, with a column of times: name it "
+            "with time_column"
+        )
     if window is not None:
         for name, dataset in splits.items():
             splits[name] = cut_windows(dataset, window, stride or window, window_label, f"{place}, {name}")

@@ -67,6 +67,7 @@ class Roles:
         ignored: Names of columns that have none, or patterns of names (`mag_*`).
         layout: Whether number columns are time steps ("wide") or channels ("long").
         windowed: Whether windows are cut: then labels may be given per time step, and an id serves as a group.
+        interval: That to which series with times are resampled, or None.
         task: What the labels are, of arrays too; None finds out, see `label_feature`.
         left_out: Columns that are no values, once `resolve` has found them.
         guessed: The columns whose role `resolve` has found by their names.
@@ -82,6 +83,7 @@ class Roles:
     ignored: tuple[str, ...] = ()
     layout: Literal["wide", "long"] | None = None
     windowed: bool = False
+    interval: str | float | None = None
     task: Task | None = None
     left_out: tuple[str, ...] | None = None
     guessed: frozenset[str] = frozenset()

@@ -75,7 +75,9 @@ def read_tables(
     for name, dataset in splits.items():
         dataset = dataset.select_columns(needed).with_format("arrow")
         within = columns.get("id") in roles.guessed and "group" in columns and columns["group"] != columns["id"]
-        mapping = ColumnMapping(values, columns, dataset.features, target, codes, f"{place}, {name}", within)
+        interval = roles.interval if roles.is_long else None
+        mapping = ColumnMapping(values, columns, dataset.features, target, codes, f"{place}, {name}", within, interval)
+        roles.reading.resampled |= interval is not None and "time" in columns
         result[name] = convert(dataset, mapping)
         if roles.is_long and columns.get("id") in roles.guessed and 1 < len(dataset) == len(result[name]):
             raise TimeSeriesDataError(

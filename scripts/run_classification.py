@@ -76,6 +76,7 @@ def train(
         task_metrics,
         task_settings,
         train_head,
+        warn_of_scale,
         write_results,
     )
 
@@ -95,6 +96,8 @@ def train(
     model = make_model(TimeMAEForTimeSeriesClassification, config, model_arguments)
     if training_arguments.head_init == "probe" and checkpoint is None:
         start_head_from_probe(model, dataset["train"], feature_extractor, progress=not training_arguments.disable_tqdm)
+    elif task["problem_type"] == "regression" and not data_arguments.streaming:
+        warn_of_scale(dataset["train"])
     if arguments.freeze_encoder:
         model.freeze_encoder()
     if "validation" not in dataset:

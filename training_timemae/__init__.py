@@ -76,7 +76,7 @@ if TYPE_CHECKING:  # editors and type checkers read the names here
         order_for_training,
         publish,
     )
-    from .tasks import task_metrics, task_settings  # noqa: F401
+    from .tasks import task_metrics, task_settings, warn_of_scale  # noqa: F401
     from .trainers import ShuffledRows, TimeMAETrainer, train_head  # noqa: F401
 
 NAMES = {
@@ -144,7 +144,7 @@ NAMES = {
         "order_for_training",
         "publish",
     ],
-    "tasks": ["task_metrics", "task_settings"],
+    "tasks": ["task_metrics", "task_settings", "warn_of_scale"],
     "trainers": ["ShuffledRows", "TimeMAETrainer", "train_head"],
 }
 MODULE_OF = {name: module for module, names in NAMES.items() for name in names}

@@ -55,6 +55,10 @@ class DataArguments:
     window_label: Literal["majority", "last"] = field(
         default="majority", metadata={"help": "Label of a window from labels per time step."}
     )
+    resample: str | None = field(
+        default=None,
+        metadata={"help": "Interval to which series with times are brought, such as 20ms, or a number in their unit."},
+    )
     layout: Literal["wide", "long"] | None = field(
         default=None, metadata={"help": "Of number columns: a series a row, or a time step a row."}
     )

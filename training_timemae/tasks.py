@@ -21,6 +21,7 @@ METRICS = {
     "multi_label_classification": multi_label_metrics,
     "regression": regression_metrics,
 }
+FAR = 10  # from 0: so far a head comes in some thousand steps
 # What chooses a checkpoint where there is no accuracy.
 BEST_METRICS = {"multi_label_classification": "average_precision", "regression": "loss"}
 
@@ -51,6 +52,19 @@ def task_settings(train: Dataset | IterableDataset) -> dict[str, Any]:
         "label2id": {name: index for index, name in enumerate(names)},
         "problem_type": "single_label_classification" if is_single else "multi_label_classification",
     }
+
+
+def warn_of_scale(train: Dataset) -> None:
+    """Warns where numbers to predict are such that a random head takes long to reach them, `labels` of a data set."""
+    targets = np.asarray(train["labels"][:])
+    mean, deviation = float(targets.mean()), float(targets.std())
+    if abs(mean) > FAR or deviation > FAR or 0 < deviation < 1 / FAR:
+        logger.warning(
+            "The numbers to predict are %.4g on average, with a deviation of %.4g: a random head, which begins near 0 "
+            "and moves in small steps, takes long to get there. --head_init probe starts from a ridge regression.",
+            mean,
+            deviation,
+        )
 
 
 def task_metrics(problem_type: str | None = None) -> Callable[[EvalPrediction], dict[str, float]]:

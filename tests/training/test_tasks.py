@@ -1,3 +1,5 @@
+import logging
+
 import numpy as np
 import pytest
 from datasets import ClassLabel, Dataset, Features, List, Value
@@ -13,6 +15,7 @@ from training_timemae import (
     regression_metrics,
     task_metrics,
     task_settings,
+    warn_of_scale,
 )
 
 
@@ -99,6 +102,14 @@ def test_a_trainer_takes_the_metrics_of_its_model(tiny_config, tmp_path, problem
     trainer = TimeMAETrainer(TimeMAEForTimeSeriesClassification(tiny_config), arguments, eval_dataset=rows)
     assert trainer.compute_metrics is task_metrics(problem_type)
     assert (trainer.args.metric_for_best_model, trainer.args.greater_is_better) == expected
+
+
+def test_warns_of_numbers_that_a_random_head_does_not_reach(caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
+    for labels, is_far in (([0.0, 2.0], False), ([300.0, 301.0], True), ([0.0, 1e-3], True), ([1.0, 1.0], False)):
+        caplog.clear()
+        warn_of_scale(Dataset.from_dict({"labels": labels}))
+        assert ("--head_init probe" in caplog.text) == is_far, labels
 
 
 def test_of_errors_less_is_better(tmp_path):
