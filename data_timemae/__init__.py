@@ -19,7 +19,8 @@ What stands where: `sources` finds out what a source is and calls its reader, in
 `tables` (with `table_files`, `csv_files`, `columns`, `long_tables` and `wide_tables`), or `recordings` (with
 `recording_folders`, `recording_files` and `file_patterns`). `roles` says which column is what, and `reading` what was
 understood. `arrow` has the Arrow format of series, `labels` and `label_sets` that of labels, and `formatting` the way
-back to numpy. `windows`, `splits`, `streams` and `statistics` work on what was read.
+back to numpy. `intervals` looks after the times of steps; `windows`, `splits`, `streams` and `statistics` work on what
+was read.
 """
 
 import logging

@@ -25,6 +25,8 @@ from .finite import check_predictions
 from .metrics import ClassificationMetrics, multi_label_metrics, regression_metrics
 
 
+RARE_LOGIT = 4.0  # of a probability of 0.98
+
 # Features `(n, pooled_size)` of n series, and their classes `(n,)`.
 Represented = tuple[np.ndarray, Sequence[int] | np.ndarray]
 
@@ -168,26 +170,35 @@ def start_head_from_probe(
     the encoder in random directions.
 
     Args:
-        model: a classifier, or a regressor of one target, whose head is changed in place. It stays in its mode.
-        dataset: rows with `past_values` and `labels`: classes, or numbers for a regressor.
+        model: a classifier, of one label a series or several, or a regressor of one target, whose head is changed in
+            place. It stays in its mode.
+        dataset: rows with `past_values` and `labels`: classes, vectors of 0 and 1, or numbers for a regressor.
         feature_extractor: of the model.
         batch_size: series at a time.
         progress: whether to show a progress bar.
 
     Raises:
-        ValueError: the model is neither.
+        ValueError: the model is a regressor of several targets.
     """
-    regresses = model.config.problem_type == "regression"
-    if model.config.problem_type == "multi_label_classification" or (regresses and model.num_labels > 1):
-        raise ValueError("expected a classifier of single labels or a regressor of one target, got several a series")
+    problem_type = model.config.problem_type
+    if problem_type == "regression" and model.num_labels > 1:
+        raise ValueError(f"expected a classifier, or a regressor of one target, got {model.num_labels} targets")
     was_training = model.training
     features = extract_features(model, dataset, feature_extractor, batch_size, progress)
     model.train(was_training)
     labels = np.asarray(dataset["labels"][:])
-    if regresses:
+    if problem_type == "regression":
         scaler, probe = fit_linear_probe(features, labels, "regression")
         weight, bias = probe.coef_[None], np.atleast_1d(probe.intercept_)
         rows = [0]
+    elif problem_type == "multi_label_classification":
+        scaler, probe = fit_linear_probe(features, labels, problem_type)
+        rows = list(range(model.num_labels))
+        # A label that all series have, or none, has no coefficients: its probability is then close to 1 or 0.
+        constant = np.where(labels.any(axis=0), RARE_LOGIT, -RARE_LOGIT)
+        fitted = [estimator if hasattr(estimator, "coef_") else None for estimator in probe.estimators_]
+        weight = np.stack([np.zeros(features.shape[1]) if one is None else one.coef_[0] for one in fitted])
+        bias = np.array([constant[row] if one is None else one.intercept_[0] for row, one in enumerate(fitted)])
     else:
         scaler, probe = fit_linear_probe(features, labels)
         weight, bias, rows = probe.coef_, probe.intercept_, probe.classes_
