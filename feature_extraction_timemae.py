@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # leads to all code of a checkpoint, see configuration_timema
 
 Normalization = Literal["none", "channel", "series"]
 NORMALIZATIONS = get_args(Normalization)
+WINDOW_LABELS = ("majority", "last")
 
 
 class Malformed(NamedTuple):
@@ -84,12 +85,19 @@ class TimeMAEFeatureExtractor(FeatureExtractionMixin):
             the mean and standard deviation of the observed values of each channel of each series.
         mean, std (`list[float]` of `num_channels`, *optional*):
             The statistics that `"channel"` needs.
+        window_length, window_stride (`int`, *optional*):
+            The windows, in time steps, into which recordings were cut for training; the stride, from the start of one
+            to that of the next, defaults to their length. The pipeline cuts longer series with these.
+        window_label (`"majority"` or `"last"`, defaults to `"majority"`):
+            What the label of a window says: the most frequent class of its time steps, or that of the last one.
+        trained_length (`int`, *optional*):
+            The longest series of training, in time steps.
         channel_names (`list[str]` of `num_channels`, *optional*):
             The names of the channels in their order. Those of a DataFrame are put in this order.
 
     Raises:
-        ValueError: an unknown normalisation, statistics that are missing, not finite or of another length, or names
-            that are not distinct or not one a channel.
+        ValueError: an unknown normalisation; statistics that are missing, not finite or of another length; names that
+            are not distinct or not one a channel; a window or stride below 1, or a window above `sequence_length`.
     """
 
     model_input_names = ["past_values", "past_observed_mask"]
@@ -101,6 +109,10 @@ class TimeMAEFeatureExtractor(FeatureExtractionMixin):
         normalization: str = "none",
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
+        window_length: int | None = None,
+        window_stride: int | None = None,
+        window_label: str = "majority",
+        trained_length: int | None = None,
         channel_names: Sequence[str] | None = None,
         **kwargs,
     ):
@@ -121,6 +133,12 @@ class TimeMAEFeatureExtractor(FeatureExtractionMixin):
         self.normalization = normalization
         self.mean = None if mean is None else [float(value) for value in mean]
         self.std = None if std is None else [float(value) for value in std]
+        # Not `window`: FeatureExtractionMixin does not save an attribute of that name.
+        self.window_length, self.window_stride = self.check_window(window_length, window_stride)
+        if window_label not in WINDOW_LABELS:
+            raise ValueError(f"expected window_label to be one of {WINDOW_LABELS}, got {window_label!r}")
+        self.window_label = window_label
+        self.trained_length = trained_length
         self.channel_names = None if channel_names is None else list(channel_names)
 
     def __call__(
@@ -167,7 +185,7 @@ class TimeMAEFeatureExtractor(FeatureExtractionMixin):
             ValueError: what the call raises for a series.
         """
         for index, array in enumerate(arrays, start=first_index):
-            self._check_form(array, index)
+            self._check_form(array, index, self.sequence_length)
         longest = max(map(len, arrays))
         past_values = np.full((len(arrays), longest, self.num_channels), np.nan, dtype=np.float32)
         with np.errstate(over="ignore"):  # becomes infinity, which the next check refuses
@@ -179,6 +197,56 @@ class TimeMAEFeatureExtractor(FeatureExtractionMixin):
         return BatchFeature(
             {"past_values": past_values, "past_observed_mask": past_observed_mask}, tensor_type=return_tensors
         )
+
+    def check_window(self, window: int | None, stride: int | None) -> tuple[int | None, int | None]:
+        """
+        Checks a window and a stride, in time steps.
+
+        Returns:
+            both of them; a stride that is not given is the window.
+
+        Raises:
+            ValueError: one of them is below 1, the window is above `sequence_length`, or there is a stride without a
+                window.
+        """
+        if window is None:
+            if stride is not None:
+                raise ValueError(f"expected a window for the stride, got a stride of {stride} and no window")
+            return None, None
+        stride = window if stride is None else stride
+        if min(window, stride) < 1:
+            raise ValueError(f"expected a window and a stride of at least 1, got {window} and {stride}")
+        if self.sequence_length is not None and window > self.sequence_length:
+            raise ValueError(f"expected a window of at most {self.sequence_length} time steps, got {window}")
+        return window, stride
+
+    def cut(self, array: np.ndarray, window: int, stride: int, index: int = 0) -> list[tuple[int, np.ndarray]]:
+        """
+        Cuts a series into windows, as `load_time_series` does for training: one each `stride` steps, without those
+        that have no observed value. Where steps are left after the last full window, there is one window more, which
+        ends with the series. Steps at the end that have no observed value are not looked at.
+
+        Args:
+            array (`np.ndarray` of shape `(time, num_channels)`): the raw series.
+            window, stride (`int`): in time steps.
+            index (`int`, defaults to 0): the number of the series in the message of an error.
+
+        Returns:
+            the first time step of each window, and its values of shape `(window, num_channels)`; of a series that is
+            shorter than the window, all of it.
+
+        Raises:
+            ValueError: what the call raises for a series, but for its length.
+        """
+        self._check_form(array, index, limit=None)
+        self._check_values(array, np.array([len(array)]), index)
+        length = int(np.flatnonzero(~np.isnan(array).all(axis=1))[-1]) + 1
+        last = max(length - window, 0)
+        starts = [*range(0, last + 1, stride)]
+        if starts[-1] < last:
+            starts.append(last)
+        windows = ((start, array[start : min(start + window, length)]) for start in starts)
+        return [(start, values) for start, values in windows if not np.isnan(values).all()]
 
     def is_batched(self, series: np.ndarray | Sequence) -> bool:
         """
@@ -235,10 +303,10 @@ class TimeMAEFeatureExtractor(FeatureExtractionMixin):
             ValueError: `array` is not floating-point of shape `(time, num_channels)`, is empty, too long, infinite
                 somewhere (as float32) or without an observed value.
         """
-        self._check_form(array, index)
+        self._check_form(array, index, self.sequence_length)
         self._check_values(array, np.array([len(array)]), index)
 
-    def _check_form(self, array: np.ndarray, index: int) -> None:
+    def _check_form(self, array: np.ndarray, index: int, limit: int | None) -> None:
         if array.ndim != 2:
             raise ValueError(
                 f"expected series of shape (time, num_channels), got {array.ndim} dimensions in series {index}"
@@ -251,10 +319,8 @@ class TimeMAEFeatureExtractor(FeatureExtractionMixin):
             )
         if len(array) == 0:
             raise ValueError(f"expected at least one time step, got none in series {index}")
-        if self.sequence_length is not None and len(array) > self.sequence_length:
-            raise ValueError(
-                f"expected series of at most {self.sequence_length} time steps, got {len(array)} in series {index}"
-            )
+        if limit is not None and len(array) > limit:
+            raise ValueError(f"expected series of at most {limit} time steps, got {len(array)} in series {index}")
 
     def _check_values(self, values: np.ndarray, lengths: np.ndarray, first_index: int) -> None:
         malformed = find_malformed(values, lengths)

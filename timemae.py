@@ -25,7 +25,7 @@ from modeling_timemae import (
     TimeMAEModel,
     TimeMAEPreTrainedModel,
 )
-from pipeline_timemae import TimeSeriesClassificationPipeline
+from pipeline_timemae import TimeSeriesClassificationPipeline, merge_timeline
 
 
 if TYPE_CHECKING:
@@ -34,9 +34,11 @@ if TYPE_CHECKING:
         channel_names,
         channel_statistics,
         keep_labelled,
+        label_names,
         load_time_series,
         shuffle_stream,
         summarise,
+        window_settings,
     )
     from training_timemae import (
         CodewordMetrics,
@@ -58,11 +60,15 @@ if TYPE_CHECKING:
         make_config,
         make_feature_extractor,
         make_model_card,
+        multi_label_metrics,
         plot_explanation,
+        plot_timeline,
         probe_scores,
         regression_metrics,
         score_without,
         start_head_from_probe,
+        task_metrics,
+        task_settings,
         with_fixed_masks,
         with_pooler_output,
     )
@@ -98,17 +104,24 @@ __all__ = [
     "fit_arguments",
     "fit_linear_probe",
     "keep_labelled",
+    "label_names",
     "load_time_series",
     "make_config",
     "make_feature_extractor",
     "make_model_card",
+    "merge_timeline",
+    "multi_label_metrics",
     "plot_explanation",
+    "plot_timeline",
     "probe_scores",
     "regression_metrics",
     "score_without",
     "shuffle_stream",
     "start_head_from_probe",
     "summarise",
+    "task_metrics",
+    "task_settings",
+    "window_settings",
     "with_fixed_masks",
     "with_pooler_output",
 ]

@@ -8,8 +8,9 @@ The splits are `train`, `validation` and `test`; their columns are
 
 - `past_values`: `List(List(Value("float32"), length=num_channels))`, time × channels. Series may differ in length, and
   NaN marks a missing value. Time steps that are missing at the end of a series are cut off.
-- `labels`, where the source has them: `ClassLabel` with names (classes) or `Value("float32")` (a real-valued target);
-  null where a series has none (`keep_labelled` leaves these out).
+- `labels`, where the source has them: `ClassLabel` with names (classes), `Value("float32")` (a real-valued target) or
+  `List(Value("bool"), length=num_labels)` (any of several labels, whose names `label_names` returns); null where a
+  series has none (`keep_labelled` leaves these out).
 - `group`, where it is known: the subject or recording that a series comes from, int64 or string.
 
 Tables (Parquet, CSV, JSON Lines, the Hub), recordings in files and saved data sets stay on disk as memory-mapped
@@ -18,9 +19,9 @@ Arrow, and so do the row numbers of their splits; archives of arrays and data se
 What stands where: `sources` finds out what a source is and calls its reader, in `in_memory`, `arrays`, `archives`,
 `uci`, `tables` (with `table_files`, `csv_files`, `columns`, `long_tables` and `wide_tables`), or `recordings` (with
 `recording_folders`, `recording_files` and `file_patterns`). `roles` says which column is what, and `reading` what was
-understood. `arrow` has the Arrow format of
-series, `labels` that of labels, and `formatting` the way back to numpy. `windows`, `splits`, `streams` and
-`statistics` work on what was read.
+understood. `arrow` has the Arrow format of series, `labels` and `label_sets` that of labels, and `formatting` the way
+back to numpy. `intervals` looks after the times of steps; `windows`, `splits`, `streams` and `statistics` work on what
+was read.
 """
 
 import logging
@@ -31,10 +32,11 @@ from typing import Any, Literal, get_args
 
 from datasets import Dataset, DatasetDict, IterableDatasetDict
 
-from .arrow import channel_names
+from .arrow import channel_names, window_settings
 from .errors import TimeSeriesDataError
 from .formatting import TIME_SERIES_FORMAT
 from .in_memory import is_in_memory, read_memory
+from .label_sets import decode_sets, label_names, names_of_sets
 from .labels import Task
 from .reading import Reading
 from .roles import Roles
@@ -54,9 +56,11 @@ __all__ = [
     "channel_names",
     "channel_statistics",
     "keep_labelled",
+    "label_names",
     "load_time_series",
     "shuffle_stream",
     "summarise",
+    "window_settings",
 ]
 
 
@@ -74,7 +78,7 @@ def load_time_series(
     task: Task | None = None,
     data_dir: str | os.PathLike | None = None,
     value_columns: str | list[str] | None = None,
-    label_column: str | None = None,
+    label_column: str | list[str] | None = None,
     group_column: str | None = None,
     id_column: str | None = None,
     time_column: str | None = None,
@@ -84,6 +88,7 @@ def load_time_series(
     window: int | None = None,
     stride: int | None = None,
     window_label: Literal["majority", "last"] = "majority",
+    resample: str | float | None = None,
     test_size: float | None = None,
     validation_size: float | None = 0.2,
     train_fraction: float | None = None,
@@ -132,7 +137,8 @@ def load_time_series(
         metadata: A table that lists files with a recording each, in the directory or elsewhere: a column `file_name`
             and columns with the usual names of labels, groups and `split`. By default `metadata.csv` (or `.jsonl`,
             `.parquet`) in the directory, as `datasets` has it.
-        task: Whether labels are classes ("classification") or real-valued targets ("regression"). By default what the
+        task: Whether labels are classes ("classification"), real-valued targets ("regression") or sets of labels
+            ("multi_label", which several label columns and lists of class names are anyway). By default what the
             source declares; else numbers are classes if all of them are whole, and targets otherwise. Text that reads
             as numbers counts as numbers, any other text names classes. Where that is in doubt, a warning says so.
         data_dir: Where downloads are kept, by default beside the cache of `datasets`; on the Hub, its `data_dir`.
@@ -142,6 +148,9 @@ def load_time_series(
         label_column, group_column: By default the columns of the usual names (`labels`, `label`, `class`, `target`,
             `activity`, `y` ...; `group`, `subject`, `participant`, `user`, `recording`, `session` ...), where they
             exist. Other columns of such names are no values either, nor is an index that was written.
+            Several label columns are labels of which a series may have any, with 0 and 1 in each. So is one column of
+            lists of class names, or of vectors of 0 and 1. In a window that has several such sets, the most frequent
+            counts.
         id_column: Names a series. In a long table the rows of one series stand together; in a wide one an id stands
             once. By default, in a long table, a column of a usual name (`id`, `series_id`, `trial` ...), else the
             group.
@@ -158,9 +167,15 @@ def load_time_series(
             `window`). A series shorter than that is kept whole; steps after the last full window and windows
             without any value are dropped. Where no group is known, the recording becomes the group, so no recording
             is on two sides of a split. Labels may then be given per time step (`y_train`: `(cases, time)`; a list
-            column; a label per row of a long table).
+            column; a label per row of a long table). `window_settings` of the result says how it was cut, and a
+            feature extractor that is made for it keeps that, so that the pipeline cuts recordings as training did.
         window_label: The label of a window from labels per time step: the most frequent (the first class, if equal),
             or the last.
+        resample: Bring long tables and recordings with times to time steps of one interval: with a unit (`"20ms"`)
+            where times are time stamps, else a number in their unit. Counted from the first time of the series, a
+            step is the mean of the rows that are nearest to it, and missing where there are none; it has the label of
+            the first of them, or of the row before. It comes before `window`. Without it a warning says how irregular
+            times are.
         test_size: The part of train, at most one half, that becomes `test`, where the source publishes none.
         validation_size: The part of train, at most one half, that becomes `validation`, where the source publishes
             none. Both are stratified by class; where groups are known, no group is on both sides. 0 or None: none.
@@ -183,7 +198,10 @@ def load_time_series(
     _check_options(test_size, validation_size, train_fraction, layout, time_column, window_label)
     _check_windows(window, stride)
     if task not in (None, *get_args(Task)):
-        raise ValueError(f"expected task 'classification' or 'regression', got {task!r}")
+        raise ValueError(f"expected task to be one of {get_args(Task)}, got {task!r}")
+    label_columns = [label_column] if isinstance(label_column, str) else list(label_column or [])
+    if len(label_columns) > 1 and task in ("classification", "regression"):
+        raise ValueError(f"expected one label_column for the task {task!r}, got {label_columns}")
     reading = Reading()
     options = Options(
         config=config,
@@ -193,22 +211,34 @@ def load_time_series(
         channels_first=channels_first,
         roles=Roles(
             values=[value_columns] if isinstance(value_columns, str) else value_columns,
-            labels=label_column,
+            labels=label_columns[0] if len(label_columns) == 1 else None,
+            label_set=tuple(label_columns) if len(label_columns) > 1 else (),
             group=group_column,
             id=id_column,
             time=time_column,
             ignored=(ignore_columns,) if isinstance(ignore_columns, str) else tuple(ignore_columns or ()),
             layout=layout,
             windowed=window is not None,
+            interval=resample,
             task=task,
             reading=reading,
         ),
     )
 
     splits, place = _read(source, labels, groups, options)
+    if resample is not None and not reading.resampled:
+        raise TimeSeriesDataError(
+            f"{place}: expected for resample a long table, or recordings in files, with a column of times: name it "
+            "with time_column"
+        )
     if window is not None:
         for name, dataset in splits.items():
             splits[name] = cut_windows(dataset, window, stride or window, window_label, f"{place}, {name}")
+    names = names_of_sets(splits["train"])
+    if names is not None:
+        splits = {name: decode_sets(dataset, names) for name, dataset in splits.items()}
+    elif task == "multi_label":
+        raise TimeSeriesDataError(f"{place}: expected several labels a series, as the task is 'multi_label', got one")
     logger.info("%s: %s", place, reading.describe(splits, window is not None))
     check_classes(splits, place)
     if test_size and "test" not in splits:

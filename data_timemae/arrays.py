@@ -9,8 +9,9 @@ import numpy as np
 import pyarrow as pa
 from datasets import ClassLabel, Dataset, DatasetInfo, Features, List, Value
 
-from .arrow import describe_channels, encode_series, series_feature
+from .arrow import add_to_description, describe_channels, encode_series, series_feature
 from .errors import TimeSeriesDataError, parsing
+from .label_sets import check_marks, encode_marks, locate_vectors
 from .labels import Task, encode_labels, label_feature
 from .precision import Loss, warn_of_losses
 from .unpacking import check_unpacked, unpack_limit
@@ -65,6 +66,10 @@ def encode_arrays(
     Raises:
         TimeSeriesDataError: the arrays do not fit together, or a series or a label is malformed.
     """
+    names_of_labels = None
+    if task == "multi_label":
+        splits, names_of_labels = _encode_sets(splits, class_names, place)
+        class_names, labels_per_step, task = None, False, "classification"  # a set of labels is a class, for now
     num_channels = _check_arrays(splits)
     if channels is not None and len(channels) != num_channels:
         raise TimeSeriesDataError(f"{place}: expected {num_channels} channel_names, got {channels}")
@@ -81,7 +86,35 @@ def encode_arrays(
         warn_of_losses(losses, channels, arrays.place)
         info = DatasetInfo(description=describe_channels(channels), features=features)
         result[name] = Dataset(pa.table(columns, schema=features.arrow_schema), info=info)
+        if names_of_labels is not None:
+            add_to_description(result[name], label_names=names_of_labels)
     return result
+
+
+def _encode_sets(
+    splits: dict[str, Arrays], class_names: list[str] | None, place: str
+) -> tuple[dict[str, Arrays], list[str]]:
+    """Returns the arrays with a text for each row of labels, see `encode_marks`, and the names of the labels."""
+    shapes = {name: arrays.labels.shape for name, arrays in splits.items() if arrays.labels is not None}
+    widths = {shape[1] if len(shape) == 2 else 0 for shape in shapes.values()}
+    width = widths.pop() if len(widths) == 1 else 0
+    if width == 0 or (class_names is not None and len(class_names) != width):
+        raise TimeSeriesDataError(
+            f"{place}: expected labels of shape (cases, labels), and class_names of as many where there are any, as "
+            f"the task is 'multi_label', got {shapes} and {class_names}"
+        )
+    encoded = {}
+    for name, arrays in splits.items():
+        labels = arrays.labels
+        if labels is not None:
+            values = labels.astype(np.float64)
+            missing = np.isnan(values).all(axis=1)
+            values[missing] = 0
+            locate = locate_vectors(f"{arrays.place}: series", np.arange(len(labels)), width)
+            marks = check_marks(values.ravel(), locate).reshape(labels.shape)
+            labels = np.where(missing, "", encode_marks(marks).to_numpy(zero_copy_only=False).astype(str))
+        encoded[name] = arrays._replace(labels=labels)
+    return encoded, class_names or [str(label) for label in range(width)]
 
 
 def _check_arrays(splits: dict[str, Arrays]) -> int:
@@ -214,11 +247,12 @@ def read_named_arrays(
     label_name = label_name or "y"
     class_names = _read_names(arrays, "class_names", place) if label_name == "y" else None
     channels = _read_names(arrays, "channel_names", place)
+    classes = None if task == "multi_label" else class_names
     splits = {}
     for split, suffixes in ARRAY_NAMES.items():
         for suffix in suffixes:
             if f"X_{suffix}" in arrays:
-                splits[split] = _pick_split(arrays, suffix, split, label_name, class_names, channels_first, place)
+                splits[split] = _pick_split(arrays, suffix, split, label_name, classes, channels_first, place)
                 break
     if "train" not in splits:
         raise TimeSeriesDataError(f"{place}: expected the array X_train, got {sorted(arrays)}")

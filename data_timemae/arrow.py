@@ -1,8 +1,9 @@
 # Copyright 2026 The TimeMAE for Hugging Face authors. Licensed under the Apache License, Version 2.0.
-"""The Arrow format of series and channel names."""
+"""The Arrow format of series, and what is kept beside them: names of channels, how windows were cut."""
 
 import json
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +14,7 @@ from .errors import TimeSeriesDataError
 from .precision import Loss, find_losses
 
 
-# --- Channel names ---
+# --- What is kept beside the data ---
 
 
 def describe_channels(names: list[str] | None) -> str:
@@ -21,10 +22,27 @@ def describe_channels(names: list[str] | None) -> str:
     return json.dumps({"channel_names": names}) if names else ""
 
 
+def add_to_description(dataset: Dataset, **facts: object) -> None:
+    """Keeps facts, beside those that are there, as JSON in `dataset.info.description`, which survives `select`, `map`
+    and `save_to_disk`."""
+    dataset.info.description = json.dumps(read_description(dataset) | facts)
+
+
+def read_description(
+    dataset: Dataset | IterableDataset | DatasetDict | IterableDatasetDict | Mapping[str, Dataset | IterableDataset],
+) -> dict[str, Any]:
+    """Returns the facts that are kept in the description of a data set, or of the first of its splits."""
+    if isinstance(dataset, Mapping):
+        dataset = next(iter(dataset.values()))
+    try:
+        facts = json.loads(dataset.info.description)
+    except (ValueError, TypeError):
+        return {}
+    return facts if isinstance(facts, dict) else {}
+
+
 def channel_names(dataset: Dataset | IterableDataset | DatasetDict | IterableDatasetDict) -> list[str] | None:
     """The names of the channels of `past_values`.
-
-    They are kept as JSON in `dataset.info.description`, which survives `select`, `map` and `save_to_disk`.
 
     Args:
         dataset: What `load_time_series` returns, or one of its splits.
@@ -32,12 +50,21 @@ def channel_names(dataset: Dataset | IterableDataset | DatasetDict | IterableDat
     Returns:
         The names in the order of the channels, or None where the source has none.
     """
-    if isinstance(dataset, Mapping):
-        dataset = next(iter(dataset.values()))
-    try:
-        return json.loads(dataset.info.description)["channel_names"]
-    except (ValueError, KeyError, TypeError):
-        return None
+    return read_description(dataset).get("channel_names")
+
+
+def window_settings(dataset: Dataset | IterableDataset | DatasetDict | IterableDatasetDict) -> dict[str, Any]:
+    """How the series were cut out of longer recordings.
+
+    Args:
+        dataset: What `load_time_series` returns, or one of its splits.
+
+    Returns:
+        `window`, `stride` (time steps) and `window_label`, as they were given to `load_time_series`, or nothing where
+        no window was.
+    """
+    facts = read_description(dataset)
+    return {name: facts[name] for name in ("window", "stride", "window_label") if name in facts}
 
 
 # --- Series ---

@@ -111,6 +111,7 @@ class ColumnMapping:
         codes: The index of each class, where labels are classes.
         place: Where the table comes from, for errors.
         has_ids_within_groups: Whether each group counts its ids anew, as trials of subjects are.
+        interval: That to which a long table is resampled, or None.
     """
 
     values: Values
@@ -120,6 +121,7 @@ class ColumnMapping:
     codes: dict[str, int] | None
     place: str
     has_ids_within_groups: bool = False
+    interval: str | float | None = None
 
     @property
     def channels(self) -> tuple[str, ...] | None:

@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from datasets import ClassLabel, Value
+from datasets import ClassLabel, List, Value
 
 from .arrow import is_number
 from .errors import TimeSeriesDataError
@@ -16,7 +16,7 @@ from .errors import TimeSeriesDataError
 
 logger = logging.getLogger(__name__)
 
-Task: TypeAlias = Literal["classification", "regression"]
+Task: TypeAlias = Literal["classification", "multi_label", "regression"]
 
 MISSING = {"na", "n/a", "nan", "null", "none"}  # what stands for a missing number in a column of numbers
 NO_CLASS = "-100"  # what torch and transformers ignore
@@ -197,17 +197,21 @@ def _to_targets(labels: pa.Array, locate: Callable[[int], str]) -> pa.Array:
     return pa.array(targets, mask=is_null)
 
 
-def check_labels(labels: pa.Array, feature: ClassLabel | Value, place: str, first_row: int) -> None:
+def check_labels(labels: pa.Array, feature: ClassLabel | List | Value, place: str, first_row: int) -> None:
     """Checks labels in their Arrow format, in which null is a missing label.
 
     Args:
-        labels: Class indices or targets, one a series.
+        labels: Class indices, targets, or vectors of bool, one a series.
         feature: What they are.
         place, first_row: Where they come from, for errors.
 
     Raises:
-        TimeSeriesDataError: a label is no index of a class, or is not finite.
+        TimeSeriesDataError: a label is no index of a class, is not finite, or is a vector with a null.
     """
+    if isinstance(feature, List):
+        if pc.list_flatten(labels).null_count:
+            raise TimeSeriesDataError(f"{place}: expected {feature.length} marks a series, got a null")
+        return
     if isinstance(feature, ClassLabel):
         values = labels.fill_null(0).to_numpy(zero_copy_only=False)
         is_sound = (values >= 0) & (values < max(1, feature.num_classes))

@@ -1,6 +1,7 @@
 # Copyright 2026 The TimeMAE for Hugging Face authors. Licensed under the Apache License, Version 2.0.
 """Long tables: a row is a time step, and the rows of one series stand together."""
 
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,14 @@ from datasets.fingerprint import Hasher
 from .arrow import encode_series, is_number
 from .columns import PACKED, ROWS_AT_A_TIME, ColumnMapping, find_series, to_floats
 from .errors import TimeSeriesDataError, parsing
+from .intervals import (
+    Irregularity,
+    Resampled,
+    find_irregularity,
+    keep_irregularity,
+    resample,
+    warn_of_irregularity,
+)
 from .precision import Loss, keep_losses, warn_of_losses
 
 
@@ -37,6 +46,7 @@ def convert_long_table(table: Dataset, mapping: ColumnMapping) -> Dataset:
         cache_file = str(Path(table.cache_files[0]["filename"]).with_name(name))
     runs = Dataset.from_dict({"start": bounds[:-1], "end": bounds[1:]}).with_format("arrow")
     losses: dict[int, Loss] = {}
+    irregular: list[Irregularity] = []
     series = runs.map(
         _gather_batch,
         batched=True,
@@ -44,10 +54,18 @@ def convert_long_table(table: Dataset, mapping: ColumnMapping) -> Dataset:
         with_indices=True,
         remove_columns=["start", "end"],
         features=mapping.target,
-        fn_kwargs={"table": table, "mapping": mapping, "schema": mapping.target.arrow_schema, "losses": losses},
+        fn_kwargs={
+            "table": table,
+            "mapping": mapping,
+            "schema": mapping.target.arrow_schema,
+            "losses": losses,
+            "irregular": irregular,
+        },
         cache_file_name=cache_file,
     )
     warn_of_losses(keep_losses(losses, series), mapping.channels, mapping.place)
+    found = keep_irregularity(reduce(Irregularity.merge, irregular) if irregular else None, series)
+    warn_of_irregularity(found, f"{mapping.place}, column {mapping.roles.get('time')!r}")
     return series
 
 
@@ -58,6 +76,7 @@ def _gather_batch(
     mapping: ColumnMapping,
     schema: pa.Schema,
     losses: dict[int, Loss],
+    irregular: list[Irregularity],
 ) -> pa.Table:
     """Returns the series of some runs of rows, in the columns of `mapping.target`."""
     place, roles, target, first_series = mapping.place, mapping.roles, mapping.target, indices[0]
@@ -65,8 +84,9 @@ def _gather_batch(
     first_row, lengths = int(starts[0]), ends - starts
     rows = table[first_row : int(ends[-1])]
     starts = starts - first_row
+    times = None
     if "time" in roles:
-        check_times(rows[roles["time"]], starts, first_row, f"{place}, column {roles['time']!r}")
+        times = check_times(rows[roles["time"]], starts, first_row, f"{place}, column {roles['time']!r}")
     if mapping.values.packed:
         steps = rows[PACKED].combine_chunks().flatten().to_numpy().reshape(len(rows), -1)
     else:
@@ -75,12 +95,22 @@ def _gather_batch(
             for name in mapping.values.names
         ]
         steps = np.stack(columns, axis=1)
-    converted = {"past_values": encode_series(steps, lengths, place, first_series, losses)}
+    resampled = Resampled(steps, lengths, np.arange(len(steps)))
+    if times is not None and mapping.interval is not None:
+        resampled = resample(steps, times, lengths, mapping.interval, f"{place}, column {roles['time']!r}")
+    elif times is not None:
+        found = find_irregularity(times, lengths, first_series)
+        irregular += [] if found is None else [found]
+    encoded = encode_series(resampled.values, resampled.lengths, place, first_series, losses)
+    converted = {"past_values": encoded}
     if "labels" in target:
         offsets = pa.array([*starts, len(rows)], pa.int32())
         labels = pa.ListArray.from_arrays(offsets, rows[roles["labels"]].combine_chunks())
         labels = mapping.encode_labels(labels, first_series)
-        if not isinstance(target["labels"], List):
+        if isinstance(target["labels"], List):
+            offsets = pa.array([0, *np.cumsum(resampled.lengths)], pa.int32())
+            labels = pa.ListArray.from_arrays(offsets, labels.flatten().take(resampled.rows))
+        else:
             where = f"{place}, {roles['labels']!r} (a window would cut series in which it changes)"
             labels = _take_label_per_series(labels.flatten(), starts, first_row, where)
         converted["labels"] = labels
@@ -117,6 +147,14 @@ def _take_label_per_series(labels: pa.Array, starts: np.ndarray, first_row: int,
     return known.take(pa.array(places, mask=places < 0))
 
 
+def _read_dates(times: pd.Series) -> pd.Series:
+    """Returns time stamps in UTC. Those of ISO 8601 need not all have a fraction, nor the same offset."""
+    try:
+        return pd.to_datetime(times, format="ISO8601", utc=True)
+    except ValueError:
+        return pd.to_datetime(times, utc=True)
+
+
 def check_times(column: pa.ChunkedArray, starts: np.ndarray, first_row: int, place: str) -> np.ndarray:
     """Checks that times increase within each series.
 
@@ -137,7 +175,9 @@ def check_times(column: pa.ChunkedArray, starts: np.ndarray, first_row: int, pla
         raise TimeSeriesDataError(f"{place}: row {first_row + np.argmax(missing)} has no time")
     if not pd.api.types.is_numeric_dtype(times):
         with parsing(f"{place}, from row {first_row}", "numbers or time stamps"):
-            times = pd.to_numeric(times) if is_number(str(times[0])) else pd.to_datetime(times)
+            times = pd.to_numeric(times) if is_number(str(times[0])) else _read_dates(times)
+    if isinstance(times.dtype, pd.DatetimeTZDtype):
+        times = times.dt.tz_convert(None)
     times = times.to_numpy()
     is_late = times[1:] <= times[:-1]
     is_late[starts[1:] - 1] = False

@@ -22,12 +22,14 @@ class Reading:
         labels, group: Where they come from, such as the name of a column.
         others: Columns of further roles, by role.
         left_out: Columns and files that are not read.
+        resampled: Whether the series were resampled.
     """
 
     labels: str | None = None
     group: str | None = None
     others: dict[str, str] = field(default_factory=dict)
     left_out: list[str] = field(default_factory=list)
+    resampled: bool = False
 
     def describe(self, splits: dict[str, Dataset], is_cut: bool) -> str:
         """Says what was understood.
@@ -52,8 +54,10 @@ class Reading:
         ]
         if "labels" in train.features:
             feature = train.features["labels"]
-            feature = feature.feature if isinstance(feature, List) else feature
-            kind = _count(f"{feature.num_classes:,}", "class") if isinstance(feature, ClassLabel) else "numbers"
+            if isinstance(feature, List):
+                kind = f"any of {feature.length:,}"
+            else:
+                kind = _count(f"{feature.num_classes:,}", "class") if isinstance(feature, ClassLabel) else "numbers"
             missing, total = sum(map(_count_missing, datasets)), sum(map(len, datasets))
             without = f", missing in {missing:,} of {total:,}" if missing else ""
             parts.append(f"labels: {self.labels or 'labels'} ({kind}{without})")
@@ -68,6 +72,8 @@ class Reading:
             else:
                 parts.append(f"group: {self.group or 'group'} ({len(set().union(*groups.values())):,})")
         parts += [f"{role}: {column}" for role, column in self.others.items() if column != self.group]
+        if self.resampled:
+            parts.append("resampled")
         if self.left_out:
             parts.append(f"left out: {_shorten(self.left_out)}")
         return " · ".join(parts)

@@ -9,6 +9,7 @@ import re
 import tempfile
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from .arrow import encode_series
 from .columns import Values, find_values, holds_lists, some, to_floats
 from .downloads import cache_folder
 from .errors import TimeSeriesDataError, parsing
+from .intervals import Irregularity, find_irregularity, resample, warn_of_irregularity
 from .long_tables import check_times
 from .recording_files import RECORDING_KINDS, Header, kind_of, read_header, read_recording
 from .recording_folders import (
@@ -44,8 +46,9 @@ from .table_files import file_key
 
 logger = logging.getLogger(__name__)
 
-CACHE_VERSION = 1  # of the Arrow files
+CACHE_VERSION = 2  # of the Arrow files
 INTERVAL = "(interval)"  # the column of the usual time from one row to the next
+IRREGULARITY = "(irregularity)"  # the column of what `find_irregularity` finds
 OTHER_RATES = 1.1  # times the shortest interval: so much do the intervals of one rate differ at most
 
 
@@ -108,6 +111,11 @@ def read_recordings(
         TimeSeriesDataError: names, tables or files are malformed, or files do not fit together.
         ValueError: options contradict each other.
     """
+    if roles.label_set:
+        raise ValueError(
+            f"expected one label_column, as each file is a recording, got {[*roles.label_set]}: several labels a "
+            "series are read from tables and arrays"
+        )
     if roles.id is not None or roles.layout == "wide":
         raise ValueError("expected no id_column and no layout 'wide', as each file is a recording, got one of them")
     place = str(folder)
@@ -140,15 +148,18 @@ def read_recordings(
     for split in dict.fromkeys(facts.split for facts in recordings.facts.values()):
         chosen = {name: facts for name, facts in recordings.facts.items() if facts.split == split}
         splits[split] = _copy(folder, chosen, headers, values, inside, channels_first)
+        if roles.interval is None:
+            _warn_of_irregular(splits[split], [*chosen], place)
     if "train" not in splits:
         raise TimeSeriesDataError(f"{place}: expected recordings of train, got those of {[*splits]}")
     _compare_rates(splits, recordings.facts, place)
     reading = roles.reading
+    reading.resampled |= roles.interval is not None and inside.time is not None
     reading.labels, reading.group = recordings.labels or inside.labels, recordings.group or inside.group
     inside.tell(first.schema.names, values.names)
     reading.left_out += recordings.left_out
     made = replace(
-        Roles(values=["past_values"], windowed=roles.windowed, task=roles.task, left_out=(INTERVAL,)),
+        Roles(values=["past_values"], windowed=roles.windowed, task=roles.task, left_out=(INTERVAL, IRREGULARITY)),
         labels="labels" if reading.labels else None,
         group="group" if reading.group else None,
         reading=reading,
@@ -219,7 +230,7 @@ def _copy(
     channels_first: bool | None,
 ) -> Dataset:
     """Returns the recordings of a split from their copy in the cache, which is made unless it is there."""
-    choice = [CACHE_VERSION, values.names, roles.columns, roles.windowed, channels_first]
+    choice = [CACHE_VERSION, values.names, roles.columns, roles.windowed, channels_first, roles.interval]
     identity = [(name, file_key(folder / name), fact.label, fact.group) for name, fact in facts.items()]
     key = hashlib.sha256(json.dumps([choice, identity]).encode()).hexdigest()[:32]
     target = cache_folder() / f"recordings-{key}.arrow"
@@ -231,6 +242,7 @@ def _copy(
         if roles.group is not None or any(fact.group is not None for fact in facts.values()):
             features["group"] = Value("string")
         features[INTERVAL] = Value("float64")
+        features[IRREGULARITY] = List(Value("float64"))
         schema = features.arrow_schema
         with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
             written = Path(scratch) / target.name
@@ -255,17 +267,22 @@ def _read_row(
     numbers = [to_floats(column, f"{place}, {name!r}", "row {}".format) for name, column in columns.items()]
     steps = np.stack(numbers, axis=1)
     encode_series(steps, np.array([len(steps)]), place)  # raises an error that names the file
-    row: dict[str, Any] = {INTERVAL: [None], "labels": [facts.label], "group": [facts.group]}
+    row: dict[str, Any] = {INTERVAL: [None], IRREGULARITY: [None], "labels": [facts.label], "group": [facts.group]}
+    rows = np.arange(len(steps))
+    if roles.time is not None:
+        where = f"{place}, column {roles.time!r}"
+        times = check_times(table[roles.time], np.array([0]), 0, where)
+        found = find_irregularity(times, np.array([len(times)]))
+        if roles.interval is not None:
+            steps, _, rows = resample(steps, times, np.array([len(times)]), roles.interval, where)
+        elif found is not None:
+            row[INTERVAL], row[IRREGULARITY] = [found.usual], [[float(part) for part in found]]
     fixed = pa.FixedSizeListArray.from_arrays(pa.array(steps.ravel()), steps.shape[1])
     row["past_values"] = pa.ListArray.from_arrays(pa.array([0, len(steps)], pa.int32()), fixed)
-    if roles.time is not None:
-        times = check_times(table[roles.time], np.array([0]), 0, f"{place}, column {roles.time!r}")
-        if len(times) > 1:
-            gaps = np.diff(times)
-            row[INTERVAL] = [float(np.median(gaps / np.timedelta64(1, "s") if gaps.dtype.kind == "m" else gaps))]
     if roles.labels is not None:
         labels = _to_text(table[roles.labels])
         if roles.windowed:
+            labels = labels.take(rows)
             row["labels"] = pa.ListArray.from_arrays(pa.array([0, len(labels)], pa.int32()), labels)
         else:
             row["labels"] = [_take_one(labels, f"{place}, {roles.labels!r}", "pass window and stride to cut the file")]
@@ -292,6 +309,14 @@ def _take_one(column: pa.Array, place: str, remedy: str) -> str | None:
     return distinct[0] if distinct else None
 
 
+def _warn_of_irregular(dataset: Dataset, names: list[str], place: str) -> None:
+    """Warns of recordings with irregular time steps."""
+    found = [Irregularity.read(parts, row) for row, parts in enumerate(dataset[IRREGULARITY]) if parts]
+    if found:
+        worst = reduce(Irregularity.merge, found)
+        warn_of_irregularity(worst, f"{place}, most of all {names[worst.series]}")
+
+
 def _compare_rates(splits: dict[str, Dataset], facts: dict[str, Facts], place: str) -> None:
     """Warns of recordings that have other intervals between their time steps than others."""
     names = {split: [name for name, fact in facts.items() if fact.split == split] for split in splits}
@@ -305,7 +330,8 @@ def _compare_rates(splits: dict[str, Dataset], facts: dict[str, Facts], place: s
     if known and known[-1][0] > OTHER_RATES * known[0][0]:
         logger.warning(
             "%s: the recordings have different rates: the time steps of %s are %g apart and those of %s %g. They are "
-            "taken as they are: resample them to one rate, or see to it that the classes do not differ in it.",
+            "taken as they are: pass resample, which brings them to one rate, or see to it that the classes do not "
+            "differ in it.",
             place,
             known[0][1],
             known[0][0],

@@ -63,9 +63,11 @@ class Roles:
     Args:
         values: The columns of values.
         labels, group, id, time: The column of that role.
+        label_set: Several columns of labels, each 0 or 1.
         ignored: Names of columns that have none, or patterns of names (`mag_*`).
         layout: Whether number columns are time steps ("wide") or channels ("long").
         windowed: Whether windows are cut: then labels may be given per time step, and an id serves as a group.
+        interval: That to which series with times are resampled, or None.
         task: What the labels are, of arrays too; None finds out, see `label_feature`.
         left_out: Columns that are no values, once `resolve` has found them.
         guessed: The columns whose role `resolve` has found by their names.
@@ -74,12 +76,14 @@ class Roles:
 
     values: list[str] | None = None
     labels: str | None = None
+    label_set: tuple[str, ...] = ()
     group: str | None = None
     id: str | None = None
     time: str | None = None
     ignored: tuple[str, ...] = ()
     layout: Literal["wide", "long"] | None = None
     windowed: bool = False
+    interval: str | float | None = None
     task: Task | None = None
     left_out: tuple[str, ...] | None = None
     guessed: frozenset[str] = frozenset()
@@ -94,6 +98,7 @@ class Roles:
     def columns(self) -> dict[str, str]:
         """A dict from roles to columns, of all roles but the values that there are."""
         roles = {"labels": self.labels, "group": self.group, "id": self.id, "time": self.time}
+        roles |= {f"labels {number}": column for number, column in enumerate(self.label_set)}
         return {role: column for role, column in roles.items() if column is not None}
 
     def resolve(self, schema: pa.Schema, place: str) -> "Roles":
@@ -133,7 +138,7 @@ class Roles:
         series_id = self.id or ((first.get("id") or group) if is_long else None)
         found = replace(
             self,
-            labels=self.labels or first.get("labels"),
+            labels=self.labels or (None if self.label_set else first.get("labels")),
             group=series_id if group is None and self.windowed else group,
             id=series_id,
             time=self.time or (first.get("time") if is_long else None),
@@ -169,6 +174,7 @@ class Roles:
     def tell(self, names: Iterable[str], values: Iterable[str]) -> None:
         """Writes into `reading` what the columns `names` are, of which `values` are the values."""
         reading, taken = self.reading, {*values, *self.columns.values()}
-        reading.labels, reading.group = reading.labels or self.labels, reading.group or self.group
+        reading.labels = reading.labels or self.labels or ", ".join(self.label_set) or None
+        reading.group = reading.group or self.group
         reading.others = {role: name for role, name in self.columns.items() if role in ("id", "time")}
         reading.left_out += [name for name in names if name not in taken and name not in reading.left_out]

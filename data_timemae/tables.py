@@ -6,7 +6,7 @@ from dataclasses import replace
 import pyarrow as pa
 from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
 
-from .arrow import describe_channels, is_series_feature, series_feature
+from .arrow import add_to_description, describe_channels, is_series_feature, read_description, series_feature
 from .columns import (
     ColumnMapping,
     Values,
@@ -19,6 +19,7 @@ from .columns import (
     without_list,
 )
 from .errors import TimeSeriesDataError
+from .label_sets import encode_sets
 from .labels import label_feature, number_classes
 from .long_tables import convert_long_table
 from .roles import Roles
@@ -57,6 +58,9 @@ def read_tables(
         check_columns(needed, dataset.column_names, f"{place}, {name}")
         if len(dataset) == 0:
             raise TimeSeriesDataError(f"{place}, {name}: expected at least one series, got none")
+    splits, roles, names_of_labels = encode_sets(splits, roles, place)
+    train, columns = splits["train"], roles.columns
+    needed = list(dict.fromkeys([*values.columns, *columns.values()]))
     num_channels = _count_channels(train, values, roles.is_long, place)
     target = Features(past_values=series_feature(num_channels))
     labels = _find_labels(splits, columns["labels"], roles, place) if "labels" in columns else None
@@ -73,7 +77,9 @@ def read_tables(
     for name, dataset in splits.items():
         dataset = dataset.select_columns(needed).with_format("arrow")
         within = columns.get("id") in roles.guessed and "group" in columns and columns["group"] != columns["id"]
-        mapping = ColumnMapping(values, columns, dataset.features, target, codes, f"{place}, {name}", within)
+        interval = roles.interval if roles.is_long else None
+        mapping = ColumnMapping(values, columns, dataset.features, target, codes, f"{place}, {name}", within, interval)
+        roles.reading.resampled |= interval is not None and "time" in columns
         result[name] = convert(dataset, mapping)
         if roles.is_long and columns.get("id") in roles.guessed and 1 < len(dataset) == len(result[name]):
             raise TimeSeriesDataError(
@@ -82,6 +88,8 @@ def read_tables(
             )
         if mapping.channels:
             result[name].info.description = describe_channels(list(mapping.channels))
+        if names_of_labels is not None or "label_names" in read_description(result[name]):
+            add_to_description(result[name], label_names=names_of_labels)
     return result
 
 
@@ -97,7 +105,10 @@ def _find_labels(
     features = splits["train"].features
     given = features[column]
     if isinstance(given, List) and not roles.windowed:
-        raise TimeSeriesDataError(f"{place}: expected one label a series, or with a window one a time step")
+        raise TimeSeriesDataError(
+            f"{place}: expected one label a series, or with a window one a time step, or with task='multi_label' "
+            "several a series, got lists"
+        )
     feature, task = without_list(given), roles.task
     if task is None and feature == Value("float32") and is_series_feature(features.get("past_values")):
         task = "regression"

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import ClassLabel, Dataset, Features, List, Value
 
-from .arrow import encode_series
+from .arrow import add_to_description, encode_series
 from .errors import TimeSeriesDataError
 from .formatting import series_views
 
@@ -45,6 +45,7 @@ def cut_windows(dataset: Dataset, window: int, stride: int, rule: str, place: st
     )
     if len(windows) == 0:
         raise TimeSeriesDataError(f"{place}: no full window has an observed value")
+    add_to_description(windows, window=window, stride=stride, window_label=rule)
     return windows
 
 

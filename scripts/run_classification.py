@@ -1,6 +1,7 @@
 #!/usr/bin/env python
 """
-Trains a classifier (or a regressor, if the labels are real numbers), as a rule from a pre-trained model.
+Trains what the labels ask for, as a rule from a pre-trained model: a classifier, of one class or several labels a
+series, or a regressor.
 
     python scripts/run_classification.py --dataset JapaneseVowels --model_name_or_path outputs/pretrained \\
         --output_dir outputs/classifier                      # FineAll; --freeze_encoder: the head only
@@ -57,9 +58,10 @@ def train(
         raise ValueError("expected --encoder_learning_rate or --freeze_encoder, which does not train it, got both")
     if training_arguments.head_init == "probe" and data_arguments.streaming:
         raise ValueError("expected --head_init random with --streaming, as a probe reads all of train, got probe")
+    if training_arguments.class_weights is not None and data_arguments.streaming:
+        raise ValueError("expected --class_weights without --streaming, as they are counted in all of train, got both")
 
     # What takes seconds more waits until the arguments are read.
-    from datasets import ClassLabel
     from sklearn.metrics import confusion_matrix
     from transformers import set_seed
 
@@ -69,8 +71,6 @@ def train(
     from training_timemae import (
         TimeMAEDataCollator,
         TimeMAETrainer,
-        classification_metrics,
-        describe_labels,
         describe_source,
         fingerprint,
         fit_to_data,
@@ -81,19 +81,18 @@ def train(
         make_run_config,
         order_for_training,
         publish,
-        regression_metrics,
         start_head_from_probe,
+        task_metrics,
+        task_settings,
         train_head,
+        warn_of_scale,
         write_results,
     )
 
     dataset = load_data(data_arguments, needs_labels=True)
     summary = summarise(dataset, progress=training_arguments.should_log and not training_arguments.disable_tqdm)
-    labels = dataset["train"].features["labels"]
-    is_classification = isinstance(labels, ClassLabel)
-    if not is_classification and training_arguments.metric_for_best_model == "accuracy":
-        training_arguments.metric_for_best_model, training_arguments.greater_is_better = "loss", False
-    config = make_run_config(model_arguments, summary, **describe_labels(labels))
+    task = task_settings(dataset["train"])
+    config = make_run_config(model_arguments, summary, **task)
     fit_to_data(model_arguments, config, dataset, training_arguments)
     feature_extractor = make_feature_extractor(
         dataset,
@@ -107,6 +106,8 @@ def train(
     model = make_model(TimeMAEForTimeSeriesClassification, config, model_arguments)
     if training_arguments.head_init == "probe" and checkpoint is None:
         start_head_from_probe(model, dataset["train"], feature_extractor, progress=not training_arguments.disable_tqdm)
+    elif task["problem_type"] == "regression" and not data_arguments.streaming:
+        warn_of_scale(dataset["train"])
     if arguments.freeze_encoder:
         model.freeze_encoder()
     if "validation" not in dataset:
@@ -118,7 +119,7 @@ def train(
         eval_dataset=dataset.get("validation"),
         data_collator=TimeMAEDataCollator(feature_extractor),
         processing_class=feature_extractor,
-        compute_metrics=classification_metrics if is_classification else regression_metrics,
+        compute_metrics=task_metrics(task["problem_type"]),
     )
     trainer.run_settings = {
         **describe_source(data_arguments, summary),
@@ -137,10 +138,10 @@ def train(
     if arguments.evaluate_on_test and "test" in dataset:
         prediction = trainer.predict(dataset["test"])
         metrics |= prediction.metrics
-        if is_classification:
+        if task["problem_type"] == "single_label_classification":
             predicted = prediction.predictions.argmax(-1)
             metrics["test_confusion_matrix"] = confusion_matrix(
-                prediction.label_ids, predicted, labels=range(labels.num_classes)
+                prediction.label_ids, predicted, labels=range(model.num_labels)
             ).tolist()
     if trainer.is_world_process_zero():
         settings = {

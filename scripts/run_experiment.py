@@ -77,6 +77,20 @@ def option(name: str, value: object | None) -> list[object]:
     return [] if value is None else [name, value]
 
 
+def check_classes(name: str) -> None:
+    """Raises ValueError, before anything is trained, if the labels of a data set are not classes."""
+    from datasets import ClassLabel
+
+    from data_timemae import load_time_series
+
+    feature = load_time_series(name)["train"].features.get("labels")
+    if not isinstance(feature, ClassLabel):
+        raise ValueError(
+            f"expected a data set with one class a series, got labels {feature}: run_pretraining.py, "
+            "run_linear_probe.py and run_classification.py take others"
+        )
+
+
 def run_seed(arguments: argparse.Namespace, seed: int, output: Path) -> dict[str, dict]:
     """Returns the metrics of each part for one seed."""
     data = ["--dataset", arguments.dataset, "--validation_size", arguments.validation_size, "--seed", seed]
@@ -206,6 +220,7 @@ def run_experiment(arguments: argparse.Namespace, output: Path, started: float) 
     """Makes what is not yet there of the experiment, in an output directory that this process holds."""
     settings = {name: value for name, value in vars(arguments).items() if name not in ("output_dir", "seeds")}
     check_same_settings(output, "experiment", settings)
+    check_classes(arguments.dataset)
 
     directories = {seed: output / f"seed-{seed}" if len(arguments.seeds) > 1 else output for seed in arguments.seeds}
     try:

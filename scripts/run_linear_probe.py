@@ -1,12 +1,14 @@
 #!/usr/bin/env python
 """
-FineLast: logistic regression on the standardised, mean-pooled features of a frozen encoder.
+FineLast: logistic regression, or ridge regression for numbers to predict, on the standardised features of a frozen
+encoder.
 
     python scripts/run_linear_probe.py --dataset JapaneseVowels --model_name_or_path outputs/pretrained \\
         --output_dir outputs/probe                           # without a model: an untrained encoder
 
-Fits on train and writes accuracy and macro-F1 on validation and, unless --evaluate_on_test false, on test to
-results.json, beside those of always answering the most frequent class. --help lists all arguments.
+Fits on train and writes the metrics of the task, such as accuracy and macro-F1, on validation and, unless
+--evaluate_on_test false, on test to results.json, beside those of always giving the most frequent answer, or the mean.
+--help lists all arguments.
 """
 
 import time
@@ -49,13 +51,12 @@ def probe(arguments: ProbeArguments, data_arguments: "DataArguments", model_argu
         raise ValueError("expected --streaming for training only: a linear probe reads the whole data set")
 
     # What takes seconds more waits until the arguments are read.
-    from sklearn.dummy import DummyClassifier
+    from sklearn.dummy import DummyClassifier, DummyRegressor
     from transformers import set_seed
 
     from data_timemae import summarise
     from modeling_timemae import TimeMAEModel
     from training_timemae import (
-        ClassificationMetrics,
         extract_features,
         fit_linear_probe,
         fit_to_data,
@@ -64,10 +65,13 @@ def probe(arguments: ProbeArguments, data_arguments: "DataArguments", model_argu
         make_feature_extractor,
         make_model,
         make_run_config,
+        score_probe,
+        task_settings,
         write_results,
     )
 
     dataset = load_data(data_arguments, needs_labels=True)
+    problem_type = task_settings(dataset["train"])["problem_type"]
     summary = summarise(dataset)
     config = make_run_config(model_arguments, summary)
     fit_to_data(model_arguments, config, dataset)
@@ -90,14 +94,13 @@ def probe(arguments: ProbeArguments, data_arguments: "DataArguments", model_argu
         for name, split in splits.items()
     }
     labels = {name: split["labels"][:] for name, split in splits.items()}
-    fitted = fit_linear_probe(features["train"], labels["train"])
-    majority = DummyClassifier(strategy="most_frequent").fit(features["train"], labels["train"])
+    fitted = fit_linear_probe(features["train"], labels["train"], problem_type)
+    constant = DummyRegressor() if problem_type == "regression" else DummyClassifier(strategy="most_frequent")
+    constant.fit(features["train"], labels["train"])
     metrics: dict[str, float] = {}
     for name in splits:
-        for kind, classifier in (("", fitted), ("majority_", majority)):
-            scores = ClassificationMetrics().compute(
-                predictions=classifier.predict(features[name]), references=labels[name]
-            )
+        for kind, probe in (("", fitted), ("majority_", constant)):
+            scores = score_probe(probe, features[name], labels[name], problem_type)
             metrics |= {f"{name}_{kind}{metric}": value for metric, value in scores.items()}
     settings = {
         **vars(arguments),

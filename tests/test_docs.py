@@ -64,6 +64,7 @@ def test_page_about_training(tmp_path, capsys):
     for scores, row in zip(names["scores"], names["served"], strict=True):
         assert scores[0]["score"] == pytest.approx(row.max(), abs=1e-4)
     assert "pooler_output" in names["features"].column_names
+    assert "eval_r2" in names["regression"] and "eval_average_precision" in names["several"]
     assert names["accuracy"] > 0.5 and names["search"].best_score_ > 0.3
     if importlib.util.find_spec("captum") is not None:
         assert (tmp_path / "explanation.png").is_file() and names["without"] < names["whole"]

@@ -68,10 +68,13 @@ def test_series_normalization_sees_observed_values_only():
 
 
 def test_round_trip(tmp_path):
-    extractor = TimeMAEFeatureExtractor(3, 50, "channel", mean=[0.1, 0.2, 0.3], std=[1.0, 2.0, 3.0])
+    cut = {"window_length": 20, "window_stride": 5, "window_label": "last", "trained_length": 20}
+    names = {"channel_names": ["x", "y", "z"]}
+    extractor = TimeMAEFeatureExtractor(3, 50, "channel", [0.1, 0.2, 0.3], [1.0, 2.0, 3.0], **cut, **names)
     extractor.save_pretrained(tmp_path)
     loaded = TimeMAEFeatureExtractor.from_pretrained(tmp_path)
     assert loaded.to_dict() == extractor.to_dict()
+    assert {name: getattr(loaded, name) for name in cut} == cut
     (tmp_path / "config.json").write_text('{"model_type": "timemae"}')
     assert isinstance(AutoFeatureExtractor.from_pretrained(tmp_path), TimeMAEFeatureExtractor)
 

@@ -1,3 +1,5 @@
+import logging
+
 import datasets
 import numpy as np
 import pandas as pd
@@ -6,7 +8,15 @@ import torch
 from transformers import pipeline
 from transformers.pipelines.pt_utils import KeyDataset
 
-from timemae import TimeMAEConfig, TimeMAEFeatureExtractor, TimeMAEForPreTraining, TimeMAEForTimeSeriesClassification
+from data_timemae import load_time_series
+from pipeline_timemae import merge_timeline
+from timemae import (
+    TimeMAEConfig,
+    TimeMAEFeatureExtractor,
+    TimeMAEForPreTraining,
+    TimeMAEForTimeSeriesClassification,
+    make_feature_extractor,
+)
 
 
 NAMES = ["down", "left", "right", "still", "up"]
@@ -145,7 +155,7 @@ def test_refuses_bad_series(classify, inputs, message, batch_size):
 def test_refuses_bad_arguments(classify, series, tiny_config):
     with pytest.raises(ValueError, match="top_k of at least 1, or None, got 0"):
         classify(series[0], top_k=0)
-    with pytest.raises(ValueError, match="expected the arguments top_k and batch_size, got threshold"):
+    with pytest.raises(ValueError, match="expected the arguments top_k, window, .* got threshold"):
         classify(series[0], threshold=0.5)
     extractor = TimeMAEFeatureExtractor(3)
     with pytest.raises(ValueError, match="classification head.*got TimeMAEForPreTraining"):
@@ -178,3 +188,108 @@ def test_frames_are_read_by_the_names_of_their_columns(classify, series):
     assert_same(classify({"one": frames[0]})["one"], classify(series[0]))
     with pytest.raises(ValueError, match=r"expected the channels .* got the columns \['a', 'x', 'y'\]"):
         classify(frames[0].rename(columns={"z": "a"}))
+
+
+# --- Long recordings ---
+
+
+def make_recordings(num_steps=107):
+    values = np.random.default_rng(1).normal(size=(3, num_steps, 3)).astype(np.float32)
+    values[1, 30:60] = np.nan  # windows without a value
+    values[2, -20:] = np.nan  # the recording ends before
+    return values
+
+
+def make_timeline_pipeline(tmp_path, config, recordings, **options):
+    """A pipeline from a directory, whose feature extractor was made for windows of the recordings, and the windows."""
+    rows = datasets.Dataset.from_dict({"past_values": recordings.tolist()})
+    windows = load_time_series(rows, window=24, stride=10, validation_size=0, **options)
+    make_feature_extractor(windows).save_pretrained(tmp_path)
+    TimeMAEForTimeSeriesClassification(config).save_pretrained(tmp_path)
+    return pipeline("time-series-classification", model=str(tmp_path)), windows["train"]
+
+
+@pytest.mark.usefixtures("datasets_cache")
+def test_long_series_are_cut_as_for_training(tmp_path, tiny_config):
+    recordings = make_recordings()
+    classify, windows = make_timeline_pipeline(tmp_path, tiny_config, recordings)
+    for row, timeline in enumerate(classify(list(recordings), batch_size=7)):
+        expected = [
+            series for series, group in zip(windows["past_values"], windows["group"], strict=True) if group == row
+        ]
+        length = 87 if row == 2 else 107
+        full = [entry for entry in timeline if entry["start"] % 10 == 0]
+        last = [entry for entry in timeline if entry["start"] % 10]
+        assert [(entry["start"], entry["end"]) for entry in last] == [(length - 24, length)]
+        assert timeline[-1] == last[0]
+        for entry, scores in zip(full, classify(expected), strict=True):
+            assert_same(entry["scores"], scores)
+            assert (entry["label"], entry["score"]) == (entry["scores"][0]["label"], entry["scores"][0]["score"])
+        assert_same(last[0]["scores"], classify(recordings[row, length - 24 : length]))
+    assert [entry["start"] for entry in classify(recordings[1])] == [0, 10, 20, 40, 50, 60, 70, 80, 83]
+
+
+@pytest.mark.usefixtures("datasets_cache")
+def test_the_window_can_be_another_or_none(tmp_path, tiny_config):
+    recordings = make_recordings()
+    classify, _ = make_timeline_pipeline(tmp_path, tiny_config, recordings)
+    whole = recordings[0, :24]
+    assert set(classify(whole)[0]) == {"label", "score"}  # one answer, as for any series of that length
+    assert set(classify(whole[:5], top_k=2)[1]) == {"label", "score"}
+    assert [entry["end"] for entry in classify(recordings[0], window=30)] == [30, 60, 90, 107]
+    assert [entry["start"] for entry in classify(recordings[0], stride=40)] == [0, 40, 80, 83]
+    assert len(classify(recordings[0], top_k=2)[0]["scores"]) == 2
+    assert set(classify(recordings[0, :30], window=None)[0]) == {"label", "score"}
+    named = classify({"a": recordings[0], "b": whole})
+    assert "start" in named["a"][0] and "start" not in named["b"][0]
+    assert len(list(classify(one for one in recordings))) == 3
+    for options, message in (
+        ({"window": None}, "at most 40 time steps, got 107 in series 0: the option window of the pipeline"),
+        ({"window": None, "stride": 3}, "expected a window for the stride"),
+        ({"window": 41}, "a window of at most 40 time steps, as the model takes, got 41"),
+        ({"window": 0}, "a window and a stride of at least 1, got 0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            classify(recordings[0], **options)
+
+
+def test_merged_timelines():
+    def window(start, end, **scores):
+        ranked = sorted(
+            ({"label": name, "score": score} for name, score in scores.items()), key=lambda one: -one["score"]
+        )
+        return {"start": start, "end": end, **ranked[0], "scores": ranked}
+
+    overlapping = [window(0, 10, a=0.9, b=0.1), window(5, 15, a=0.6, b=0.4), window(10, 20, a=0.2, b=0.8)]
+    merged = merge_timeline(overlapping)
+    assert [(entry["start"], entry["end"], entry["label"]) for entry in merged] == [(0, 10, "a"), (10, 20, "b")]
+    assert [entry["score"] for entry in merged] == pytest.approx([(0.9 + 0.75) / 2, (0.6 + 0.8) / 2])
+    last = merge_timeline(overlapping, "last")
+    assert [(entry["start"], entry["end"], entry["label"]) for entry in last] == [(0, 15, "a"), (15, 20, "b")]
+    apart = merge_timeline([window(0, 10, a=0.9), window(10, 20, a=0.7), window(30, 40, a=0.5)])
+    assert [(entry["start"], entry["end"]) for entry in apart] == [(0, 20), (30, 40)]
+
+
+@pytest.mark.usefixtures("datasets_cache")
+def test_merged_in_the_pipeline(tmp_path, tiny_config):
+    recordings = make_recordings()
+    classify, _ = make_timeline_pipeline(tmp_path, tiny_config, recordings)
+    timeline = classify(recordings[0], top_k=None)
+    assert classify(recordings[0], merge=True, top_k=1) == merge_timeline(timeline)
+    classify.model.config.problem_type = "regression"
+    with pytest.raises(ValueError, match="classifier of single labels only, got it for regression"):
+        classify(recordings[0], merge=True)
+
+
+def test_warns_once_of_a_series_longer_than_in_training(tiny_config, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
+    extractor = TimeMAEFeatureExtractor(3, trained_length=19)
+    classify = pipeline(
+        "time-series-classification", TimeMAEForTimeSeriesClassification(tiny_config), feature_extractor=extractor
+    )
+    classify([np.zeros((19, 3))])
+    assert "longer than" not in caplog.text
+    classify([np.zeros((20, 3)), np.zeros((21, 3))])
+    assert caplog.text.count("longer than the 19 time steps of the longest one in training") == 1
+    classify(np.zeros((30, 3)), window=15)
+    assert caplog.text.count("longer than") == 1

@@ -22,8 +22,9 @@ if TYPE_CHECKING:  # editors and type checkers read the names here
         parse_arguments,
     )
     from .checkpoints import find_checkpoint  # noqa: F401
+    from .class_weights import WeightedLoss, balanced_weights  # noqa: F401
     from .collator import TimeMAEDataCollator, with_fixed_masks  # noqa: F401
-    from .configs import Splits, describe_labels, make_config, make_run_config  # noqa: F401
+    from .configs import Splits, make_config, make_run_config  # noqa: F401
     from .defaults import fit_arguments  # noqa: F401
     from .estimators import TimeMAEClassifier, TimeMAEEncoder  # noqa: F401
     from .explanation import Explanation, explain, score_without  # noqa: F401
@@ -32,6 +33,7 @@ if TYPE_CHECKING:  # editors and type checkers read the names here
         ClassificationMetrics,
         CodewordMetrics,
         classification_metrics,
+        multi_label_metrics,
         regression_metrics,
     )
     from .model_card import make_model_card  # noqa: F401
@@ -41,6 +43,7 @@ if TYPE_CHECKING:  # editors and type checkers read the names here
         plot_learning_curves,
         plot_masked_series,
         plot_representations,
+        plot_timeline,
     )
     from .pretraining import GumbelTemperatureSchedule, PreTrainingTrainer  # noqa: F401
     from .probe import (  # noqa: F401
@@ -48,6 +51,7 @@ if TYPE_CHECKING:  # editors and type checkers read the names here
         extract_features,
         fit_linear_probe,
         probe_scores,
+        score_probe,
         start_head_from_probe,
         with_pooler_output,
     )
@@ -75,6 +79,7 @@ if TYPE_CHECKING:  # editors and type checkers read the names here
         order_for_training,
         publish,
     )
+    from .tasks import task_metrics, task_settings, warn_of_scale  # noqa: F401
     from .trainers import ShuffledRows, TimeMAETrainer, train_head  # noqa: F401
 
 NAMES = {
@@ -88,13 +93,20 @@ NAMES = {
         "parse_arguments",
     ],
     "checkpoints": ["find_checkpoint"],
+    "class_weights": ["WeightedLoss", "balanced_weights"],
     "collator": ["TimeMAEDataCollator", "with_fixed_masks"],
-    "configs": ["Splits", "describe_labels", "make_config", "make_run_config"],
+    "configs": ["Splits", "make_config", "make_run_config"],
     "defaults": ["fit_arguments"],
     "estimators": ["TimeMAEClassifier", "TimeMAEEncoder"],
     "explanation": ["Explanation", "explain", "score_without"],
     "export": ["export_onnx"],
-    "metrics": ["ClassificationMetrics", "CodewordMetrics", "classification_metrics", "regression_metrics"],
+    "metrics": [
+        "ClassificationMetrics",
+        "CodewordMetrics",
+        "classification_metrics",
+        "multi_label_metrics",
+        "regression_metrics",
+    ],
     "model_card": ["make_model_card"],
     "pictures": [
         "plot_confusion_matrix",
@@ -102,6 +114,7 @@ NAMES = {
         "plot_learning_curves",
         "plot_masked_series",
         "plot_representations",
+        "plot_timeline",
     ],
     "pretraining": ["GumbelTemperatureSchedule", "PreTrainingTrainer"],
     "probe": [
@@ -109,6 +122,7 @@ NAMES = {
         "extract_features",
         "fit_linear_probe",
         "probe_scores",
+        "score_probe",
         "start_head_from_probe",
         "with_pooler_output",
     ],
@@ -136,6 +150,7 @@ NAMES = {
         "order_for_training",
         "publish",
     ],
+    "tasks": ["task_metrics", "task_settings", "warn_of_scale"],
     "trainers": ["ShuffledRows", "TimeMAETrainer", "train_head"],
 }
 MODULE_OF = {name: module for module, names in NAMES.items() for name in names}

@@ -21,6 +21,8 @@ from .parser import ScriptParser
 
 logger = logging.getLogger(__name__)
 
+ERRORS = ("mse", "rmse", "mae")  # metrics of which less is better
+
 
 @dataclass
 class DataArguments:
@@ -37,12 +39,16 @@ class DataArguments:
     metadata: str | None = field(
         default=None, metadata={"help": "Table that lists the files of recordings with their labels and groups."}
     )
-    task: Literal["classification", "regression"] | None = field(
-        default=None, metadata={"help": "Whether labels are classes or numbers to predict; by default found out."}
+    task: Literal["classification", "multi_label", "regression"] | None = field(
+        default=None,
+        metadata={"help": "Whether labels are classes, sets of labels or numbers to predict; by default found out."},
     )
     data_dir: str | None = field(default=None, metadata={"help": "Where downloads are kept."})
     value_columns: list[str] | None = field(default=None, metadata={"help": "Columns that hold the series."})
-    label_column: str | None = field(default=None, metadata={"help": "Column of the labels."})
+    label_column: list[str] | None = field(
+        default=None,
+        metadata={"help": "Column of the labels, or several of 0 and 1 for any of several labels a series."},
+    )
     group_column: str | None = field(default=None, metadata={"help": "Column of the subject or recording."})
     id_column: str | None = field(default=None, metadata={"help": "Column that names a series."})
     time_column: str | None = field(default=None, metadata={"help": "Column of times in a long table."})
@@ -53,6 +59,10 @@ class DataArguments:
     stride: int | None = field(default=None, metadata={"help": "Time steps from one window to the next."})
     window_label: Literal["majority", "last"] = field(
         default="majority", metadata={"help": "Label of a window from labels per time step."}
+    )
+    resample: str | None = field(
+        default=None,
+        metadata={"help": "Interval to which series with times are brought, such as 20ms, or a number in their unit."},
     )
     layout: Literal["wide", "long"] | None = field(
         default=None, metadata={"help": "Of number columns: a series a row, or a time step a row."}
@@ -75,6 +85,10 @@ class DataArguments:
     data_license: str | None = field(
         default=None, metadata={"help": "Licence of the data, for the model card; by default what the data set says."}
     )
+
+    def __post_init__(self):
+        if isinstance(self.label_column, list) and len(self.label_column) == 1:
+            self.label_column = self.label_column[0]  # type: ignore[assignment]  # as a file of arguments may have it
 
 
 @dataclass
@@ -316,6 +330,19 @@ class FineTuningArguments(RunArguments):
         default="random",
         metadata={"help": "What the head starts from: random weights, or a linear probe on train."},
     )
+    greater_is_better: bool | None = field(
+        default=None,
+        metadata={"help": "Of --metric_for_best_model; by default more is better unless it is a loss or an error."},
+    )
+    class_weights: Literal["balanced"] | None = field(
+        default=None,
+        metadata={"help": "`balanced` lets all classes count alike in the loss, however rare they are in train."},
+    )
+
+    def __post_init__(self):
+        if self.greater_is_better is None and (self.metric_for_best_model or "").removeprefix("eval_") in ERRORS:
+            self.greater_is_better = False
+        super().__post_init__()
 
 
 def parse_arguments(*classes: type, description: str | None = None) -> tuple:

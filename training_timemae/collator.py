@@ -23,8 +23,9 @@ class TimeMAEDataCollator:
 
     Returns:
         those two, or, where the rows come from [`with_pooler_output`], their `pooler_output` (float32 of shape
-        `(batch_size, pooled_size)`). Where the rows have them also `labels` of shape `(batch_size,)` and
-        `masking_noise` (float32 of shape `(batch_size, num_patches)`).
+        `(batch_size, pooled_size)`). Where the rows have them also `labels` of shape `(batch_size,)`, or, of several
+        labels a series, zeros and ones (float32) of shape `(batch_size, num_labels)`, and `masking_noise` (float32 of
+        shape `(batch_size, num_patches)`).
 
     Raises:
         ValueError: a series that the feature extractor refuses, or one without a label among others.
@@ -41,7 +42,8 @@ class TimeMAEDataCollator:
             labels = [row["labels"] for row in rows]
             if None in labels:
                 raise ValueError("expected a label of each series, got none: keep_labelled(dataset) leaves these out")
-            batch["labels"] = torch.tensor(labels)
+            labels = torch.tensor(labels)
+            batch["labels"] = labels.float() if labels.dtype == torch.bool else labels
         if "masking_noise" in rows[0]:
             noise = [torch.tensor(row["masking_noise"], dtype=torch.float32) for row in rows]
             batch["masking_noise"] = torch.nn.utils.rnn.pad_sequence(noise, batch_first=True)

@@ -12,6 +12,7 @@ from text_encoder_timemae import load_text_encoder_config
 
 from .arguments import StartArguments
 from .defaults import choose_patch_length
+from .tasks import task_settings
 
 
 Splits: TypeAlias = datasets.DatasetDict | datasets.IterableDatasetDict
@@ -47,7 +48,7 @@ def make_config(data: Splits | DataSummary, saved: str | Path | None = None, **f
         summary, labels = data, {}
     else:
         summary = summarise(data, progress=False, needs_labels=False)
-        labels = describe_labels(data["train"].features.get("labels"))
+        labels = task_settings(data["train"]) if "labels" in data["train"].features else {}
     num_channels, longest = summary.num_channels, summary.longest
     settings = {"num_channels": num_channels, **labels, **fields}
     if saved is None:
@@ -69,25 +70,6 @@ def make_config(data: Splits | DataSummary, saved: str | Path | None = None, **f
             "--sequence_length the model takes the longest series, and --window cuts longer ones"
         )
     return config
-
-
-def describe_labels(labels: Any) -> dict[str, Any]:
-    """
-    Returns the fields of [`TimeMAEConfig`] for the labels of a data set: names of classes, or one number to predict.
-
-    Args:
-        labels: their feature, as in `dataset["train"].features`; None if there is none.
-    """
-    if isinstance(labels, datasets.ClassLabel):
-        names = dict(enumerate(labels.names))
-        return {
-            "id2label": names,
-            "label2id": {name: index for index, name in names.items()},
-            "problem_type": "single_label_classification",
-        }
-    if isinstance(labels, datasets.Value):
-        return {"num_labels": 1, "problem_type": "regression"}
-    return {}
 
 
 def make_run_config(arguments: Any, summary: DataSummary, **fields: Any) -> TimeMAEConfig:

@@ -1,12 +1,20 @@
 # Copyright 2026 The TimeMAE for Hugging Face authors. Licensed under the Apache License, Version 2.0.
-"""Metrics of codeword prediction, classification and regression."""
+"""Metrics of codeword prediction, classification, of one label or several, and regression."""
 
 from collections.abc import Callable
 
 import datasets
 import evaluate
+import numpy as np
 import torch
-from sklearn.metrics import accuracy_score, f1_score, mean_absolute_error, mean_squared_error
+from sklearn.metrics import (
+    accuracy_score,
+    average_precision_score,
+    f1_score,
+    mean_absolute_error,
+    mean_squared_error,
+    r2_score,
+)
 from transformers import EvalPrediction
 
 from modeling_timemae import TimeMAEForPreTrainingOutput
@@ -99,23 +107,86 @@ class ClassificationMetrics(evaluate.Metric):
 
 def classification_metrics(prediction: EvalPrediction) -> dict[str, float]:
     """
-    `compute_metrics` for Trainer: returns accuracy and macro-F1 of logits `(n, num_labels)` and labels `(n,)`; raises
-    FloatingPointError if a logit is not finite.
+    `compute_metrics` for Trainer, for one class a series.
+
+    Args:
+        prediction: logits `(n, num_labels)` and integer labels `(n,)`.
+
+    Returns:
+        `accuracy` and `macro_f1`.
+
+    Raises:
+        FloatingPointError: a logit is not finite.
+        ValueError: the labels are those of another task.
     """
-    check_predictions(prediction.predictions)
-    return ClassificationMetrics().compute(
-        predictions=prediction.predictions.argmax(-1), references=prediction.label_ids
-    )
+    logits, labels = _read(prediction)
+    if logits.ndim != 2 or labels.shape != (len(logits),) or labels.dtype.kind not in "iub":
+        raise _wrong_labels(f"integer labels of shape {(len(logits),)}", logits, labels)
+    return ClassificationMetrics().compute(predictions=logits.argmax(-1), references=labels)
+
+
+def multi_label_metrics(prediction: EvalPrediction) -> dict[str, float]:
+    """
+    `compute_metrics` for Trainer, for several labels a series. A label is predicted where its probability is at least
+    one half.
+
+    Args:
+        prediction: logits and labels, zeros and ones, both of shape `(n, num_labels)`.
+
+    Returns:
+        `micro_f1`, `macro_f1`, `average_precision` (the mean over the labels that some series has), and
+        `exact_match`, the share of series of which all labels are right.
+
+    Raises:
+        FloatingPointError: a logit is not finite.
+        ValueError: the labels are those of another task.
+    """
+    logits, labels = _read(prediction)
+    if logits.ndim != 2 or labels.shape != logits.shape or not np.isin(labels, (0, 1)).all():
+        raise _wrong_labels(f"labels of 0 and 1 of shape {logits.shape}", logits, labels)
+    labels, predicted = labels.astype(int), (logits >= 0).astype(int)
+    occurring = labels.any(axis=0)
+    precision = average_precision_score(labels[:, occurring], logits[:, occurring]) if occurring.any() else 0.0
+    return {
+        "micro_f1": float(f1_score(labels, predicted, average="micro", zero_division=0)),
+        "macro_f1": float(f1_score(labels, predicted, average="macro", zero_division=0)),
+        "average_precision": float(precision),
+        "exact_match": float((labels == predicted).all(axis=1).mean()),
+    }
 
 
 def regression_metrics(prediction: EvalPrediction) -> dict[str, float]:
     """
-    `compute_metrics` for Trainer: returns the mean squared and the mean absolute error of predictions `(n, 1)` and
-    targets `(n,)`; raises FloatingPointError if a prediction is not finite.
+    `compute_metrics` for Trainer, for numbers to predict.
+
+    Args:
+        prediction: predictions `(n, num_targets)` and targets of the same shape, or `(n,)` for one.
+
+    Returns:
+        `mse`, `rmse` and `mae`, mean errors in the unit of the target or, `mse`, its square; and, of two series or
+        more, `r2`, the share of the variance that is explained.
+
+    Raises:
+        FloatingPointError: a prediction is not finite.
+        ValueError: the targets are those of another task.
     """
+    predicted, targets = _read(prediction)
+    if predicted.size != targets.size or len(predicted) != len(targets):
+        raise _wrong_labels(f"targets of shape {predicted.shape}", predicted, targets)
+    predicted = predicted.reshape(targets.shape)
+    mse = float(mean_squared_error(targets, predicted))
+    metrics = {"mse": mse, "rmse": mse**0.5, "mae": float(mean_absolute_error(targets, predicted))}
+    return metrics | ({"r2": float(r2_score(targets, predicted))} if len(targets) > 1 else {})
+
+
+def _read(prediction: EvalPrediction) -> tuple[np.ndarray, np.ndarray]:
     check_predictions(prediction.predictions)
-    predicted = prediction.predictions.reshape(-1)
-    return {
-        "mse": float(mean_squared_error(prediction.label_ids, predicted)),
-        "mae": float(mean_absolute_error(prediction.label_ids, predicted)),
-    }
+    return np.asarray(prediction.predictions), np.asarray(prediction.label_ids)
+
+
+def _wrong_labels(expected: str, predictions: np.ndarray, labels: np.ndarray) -> ValueError:
+    return ValueError(
+        f"expected {expected} for predictions of shape {predictions.shape}, got {labels.dtype} of shape "
+        f"{labels.shape}: classification_metrics is for one class a series, multi_label_metrics for several labels "
+        "and regression_metrics for numbers; task_metrics(problem_type) chooses"
+    )

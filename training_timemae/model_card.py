@@ -52,8 +52,9 @@ series = np.random.default_rng(0).normal(size=({sequence_length}, {num_channels}
 
 {use}
 
-Series have to come in the channels, units and sampling rate of the training data{normalization}. Longer series or
-other channels need new embeddings (`ignore_mismatched_sizes=True`, `resize_position_embeddings`) and more training.
+Series have to come in the channels, units and sampling rate of the training data{normalization}. {longer}
+Other channels, or longer windows, need new embeddings (`ignore_mismatched_sizes=True`, `resize_position_embeddings`)
+and more training.
 
 What the model does on data of other origin than those above was not measured: test it on yours before you rely on it,
 above all where people may come to harm.
@@ -175,6 +176,7 @@ def make_model_card(
         "results": markdown_table(("split", "metric", "value"), rows) if rows else "The model was not evaluated.",
         "use": USES[task],
         "normalization": _normalization(trainer.processing_class),
+        "longer": _longer_series(trainer.processing_class, has_head=task != "feature-extraction"),
     }
     facts |= {
         "summary": SUMMARIES[task].format(**facts),
@@ -200,6 +202,15 @@ def _settings(trainer: Trainer) -> dict[str, Any]:
         "seed": arguments.seed,
         "versions": f"torch {torch.__version__}, transformers {transformers.__version__}",
     }
+
+
+def _longer_series(feature_extractor: Any, has_head: bool) -> str:
+    """Returns a sentence that says what is to be done with longer series."""
+    window = getattr(feature_extractor, "window_length", None)
+    if window is None:
+        return "Longer series have to be cut" + (", as the pipeline does with `window=`." if has_head else ".")
+    cut = f"into windows of {window} time steps, one each {feature_extractor.window_stride}"
+    return f"Longer series {'are' if has_head else 'have to be'} cut {cut}, as they were for training."
 
 
 def _normalization(feature_extractor: Any) -> str:

@@ -1,9 +1,10 @@
 # Copyright 2026 The TimeMAE for Hugging Face authors. Licensed under the Apache License, Version 2.0.
 """
-Pictures of a run: learning curves, hidden windows, a map of representations, a confusion matrix, an explanation.
+Pictures of a run: learning curves, hidden windows, a map of representations, a confusion matrix, an explanation, a
+timeline.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -19,6 +20,7 @@ from sklearn.metrics import ConfusionMatrixDisplay
 from configuration_timemae import count_patches
 from feature_extraction_timemae import TimeMAEFeatureExtractor
 from modeling_timemae import TimeMAEForPreTraining
+from pipeline_timemae import merge_timeline
 
 from .explanation import Explanation
 
@@ -190,4 +192,80 @@ def plot_explanation(explanation: Explanation, series: np.ndarray, names: Sequen
     note = "" if len(chosen) == values.shape[1] else f", the {len(chosen)} of {values.shape[1]} channels that say most"
     method = explanation.method.replace("_", " ")
     figure.suptitle(f"What speaks for {explanation.label}, at a score of {explanation.score:.2f}, by {method}{note}")
+    return figure
+
+
+def plot_timeline(
+    timeline: Sequence[Mapping[str, Any]],
+    series: np.ndarray,
+    names: Sequence[str] | None = None,
+    window_label: str = "majority",
+) -> Figure:
+    """
+    Draws a long series, shaded by the labels of its timeline, with the scores below.
+
+    Args:
+        timeline: what the pipeline returns of the series, with `merge` or without.
+        series: raw values of shape `(time, num_channels)`, or `(time,)` of one channel; the first four channels are
+            drawn.
+        names: of the channels; optional.
+        window_label: of the feature extractor, see [`merge_timeline`]; for a timeline that is not merged.
+
+    Returns:
+        the figure.
+
+    Raises:
+        ValueError: there is no timeline, as the series was not cut, or it is of a longer series.
+    """
+    if not timeline or "start" not in timeline[0]:
+        raise ValueError(
+            "expected a timeline, as the pipeline returns of a series that is longer than its window, got labels of "
+            "a whole series"
+        )
+    values = np.asarray(series, dtype=np.float32)
+    values = values[:, None] if values.ndim == 1 else values
+    if timeline[-1]["end"] > len(values):
+        raise ValueError(
+            f"expected the series of the timeline, of at least {timeline[-1]['end']} time steps, got {len(values)}"
+        )
+    is_merged = "scores" not in timeline[0]
+    segments = timeline if is_merged else merge_timeline(timeline, window_label)
+    labels = sorted({segment["label"] for segment in segments})
+    colors = plt.get_cmap("tab10" if len(labels) <= 10 else "tab20")
+    color_of = {label: colors(index % colors.N) for index, label in enumerate(labels)}
+    num_shown = min(values.shape[1], MAX_CHANNELS)
+    figure, axes = plt.subplots(
+        num_shown + 1, 1, figsize=(11, 2.5 + 1.3 * num_shown), sharex=True, layout="constrained"
+    )
+    drawn = set()
+    for segment in segments:
+        for axis in axes:
+            axis.axvspan(
+                segment["start"] - 0.5,
+                segment["end"] - 0.5,
+                color=color_of[segment["label"]],
+                alpha=0.3,
+                linewidth=0,
+                label=None if segment["label"] in drawn else segment["label"],
+            )
+        drawn.add(segment["label"])
+    for channel, axis in enumerate(axes[:-1]):
+        axis.plot(values[:, channel], color="black", linewidth=0.8)
+        axis.set_ylabel(names[channel] if names else f"channel {channel}")
+    if is_merged:
+        steps = [(end - 0.5, one["score"]) for one in segments for end in (one["start"], one["end"])]
+        axes[-1].plot(*zip(*steps, strict=True), color="black", linewidth=0.8)
+    else:
+        for label in labels:
+            points = [
+                ((window["start"] + window["end"] - 1) / 2, answer["score"])
+                for window in timeline
+                for answer in window["scores"]
+                if answer["label"] == label
+            ]
+            axes[-1].plot(*zip(*points, strict=True), ".-", color=color_of[label])
+    axes[-1].set(xlabel="time step", ylabel="score", xlim=(-0.5, len(values) - 0.5))
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper")
+    if num_shown < values.shape[1]:
+        figure.suptitle(f"first {num_shown} of {values.shape[1]} channels")
     return figure

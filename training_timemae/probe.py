@@ -2,15 +2,19 @@
 """What the frozen encoder has learned: its features, linear probes on them (FineLast), and heads that start there."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import datasets
 import numpy as np
 import torch
+from sklearn.base import BaseEstimator
 from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 from tqdm.auto import tqdm
+from transformers import EvalPrediction
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from feature_extraction_timemae import TimeMAEFeatureExtractor
@@ -18,8 +22,10 @@ from modeling_timemae import TimeMAEForTimeSeriesClassification, TimeMAEPreTrain
 
 from .collator import TimeMAEDataCollator
 from .finite import check_predictions
-from .metrics import ClassificationMetrics
+from .metrics import ClassificationMetrics, multi_label_metrics, regression_metrics
 
+
+RARE_LOGIT = 4.0  # of a probability of 0.98
 
 # Features `(n, pooled_size)` of n series, and their classes `(n,)`.
 Represented = tuple[np.ndarray, Sequence[int] | np.ndarray]
@@ -124,19 +130,30 @@ class TimeMAEHead(nn.Module):
         )
 
 
-def fit_linear_probe(features: np.ndarray, labels: Sequence[int] | np.ndarray) -> Pipeline:
+def fit_linear_probe(
+    features: np.ndarray,
+    labels: Sequence[Any] | np.ndarray,
+    problem_type: str = "single_label_classification",
+) -> Pipeline:
     """
-    Fits FineLast, the linear probe: multinomial logistic regression on standardised features. (The original code fits
-    one logistic regression for each class against the rest.)
+    Fits FineLast, the linear probe, on standardised features: multinomial logistic regression, or for several labels a
+    series one logistic regression each, or ridge regression for numbers to predict. (The original code fits one
+    logistic regression for each class against the rest.)
 
     Args:
         features: of shape `(n, pooled_size)`.
-        labels: the class of each series, of shape `(n,)`.
+        labels: the class of each series, of shape `(n,)`; zeros and ones, `(n, num_labels)`; or numbers, `(n,)`.
+        problem_type: as in [`TimeMAEConfig`].
 
     Returns:
         the fitted pipeline of scikit-learn, whose `predict` takes features.
     """
-    return make_pipeline(StandardScaler(), LogisticRegression(max_iter=10_000)).fit(features, labels)
+    probe: Any = LogisticRegression(max_iter=10_000)
+    if problem_type == "multi_label_classification":
+        probe, labels = OneVsRestClassifier(probe), np.asarray(labels, int)
+    elif problem_type == "regression":
+        probe = Ridge()
+    return make_pipeline(StandardScaler(), probe).fit(features, labels)
 
 
 @torch.no_grad()
@@ -153,26 +170,35 @@ def start_head_from_probe(
     the encoder in random directions.
 
     Args:
-        model: a classifier, or a regressor of one target, whose head is changed in place. It stays in its mode.
-        dataset: rows with `past_values` and `labels`: classes, or numbers for a regressor.
+        model: a classifier, of one label a series or several, or a regressor of one target, whose head is changed in
+            place. It stays in its mode.
+        dataset: rows with `past_values` and `labels`: classes, vectors of 0 and 1, or numbers for a regressor.
         feature_extractor: of the model.
         batch_size: series at a time.
         progress: whether to show a progress bar.
 
     Raises:
-        ValueError: the model is neither.
+        ValueError: the model is a regressor of several targets.
     """
-    regresses = model.config.problem_type == "regression"
-    if model.config.problem_type == "multi_label_classification" or (regresses and model.num_labels > 1):
-        raise ValueError("expected a classifier of single labels or a regressor of one target, got several a series")
+    problem_type = model.config.problem_type
+    if problem_type == "regression" and model.num_labels > 1:
+        raise ValueError(f"expected a classifier, or a regressor of one target, got {model.num_labels} targets")
     was_training = model.training
     features = extract_features(model, dataset, feature_extractor, batch_size, progress)
     model.train(was_training)
     labels = np.asarray(dataset["labels"][:])
-    if regresses:
-        scaler, probe = make_pipeline(StandardScaler(), Ridge()).fit(features, labels)
+    if problem_type == "regression":
+        scaler, probe = fit_linear_probe(features, labels, "regression")
         weight, bias = probe.coef_[None], np.atleast_1d(probe.intercept_)
         rows = [0]
+    elif problem_type == "multi_label_classification":
+        scaler, probe = fit_linear_probe(features, labels, problem_type)
+        rows = list(range(model.num_labels))
+        # A label that all series have, or none, has no coefficients: its probability is then close to 1 or 0.
+        constant = np.where(labels.any(axis=0), RARE_LOGIT, -RARE_LOGIT)
+        fitted = [estimator if hasattr(estimator, "coef_") else None for estimator in probe.estimators_]
+        weight = np.stack([np.zeros(features.shape[1]) if one is None else one.coef_[0] for one in fitted])
+        bias = np.array([constant[row] if one is None else one.intercept_[0] for row, one in enumerate(fitted)])
     else:
         scaler, probe = fit_linear_probe(features, labels)
         weight, bias, rows = probe.coef_, probe.intercept_, probe.classes_
@@ -187,6 +213,32 @@ def start_head_from_probe(
     head.bias[rows] = torch.as_tensor(bias).to(head.bias)
 
 
+def score_probe(
+    probe: BaseEstimator,
+    features: np.ndarray,
+    labels: Sequence[Any] | np.ndarray,
+    problem_type: str = "single_label_classification",
+) -> dict[str, float]:
+    """
+    Scores a probe.
+
+    Args:
+        probe: from [`fit_linear_probe`], or another estimator of scikit-learn.
+        features: of shape `(n, pooled_size)`.
+        labels, problem_type: as in [`fit_linear_probe`].
+
+    Returns:
+        what [`classification_metrics`], [`multi_label_metrics`] or [`regression_metrics`] return.
+    """
+    if problem_type == "single_label_classification":
+        return ClassificationMetrics().compute(predictions=probe.predict(features), references=labels)
+    if problem_type == "regression":
+        return regression_metrics(EvalPrediction(probe.predict(features), np.asarray(labels)))
+    has_scores = hasattr(probe, "decision_function")
+    scores = probe.decision_function(features) if has_scores else probe.predict(features) - 0.5
+    return multi_label_metrics(EvalPrediction(scores, np.asarray(labels)))
+
+
 def probe_scores(train: Represented, other: Represented) -> dict[str, float]:
     """
     Scores a linear probe.
@@ -198,5 +250,4 @@ def probe_scores(train: Represented, other: Represented) -> dict[str, float]:
     Returns:
         `accuracy` and `macro_f1` on `other`.
     """
-    probe = fit_linear_probe(train[0], train[1])
-    return ClassificationMetrics().compute(predictions=probe.predict(other[0]), references=other[1])
+    return score_probe(fit_linear_probe(train[0], train[1]), other[0], other[1])

@@ -49,6 +49,7 @@ OPTIONS = (
     "warmup_steps",
     "warmup_ratio",
     "label_smoothing_factor",
+    "class_weights",
     "neftune_noise_alpha",
     "gumbel_temperature_end",
     "bf16",

@@ -21,6 +21,8 @@ from data_timemae import (
     keep_labelled,
     load_time_series,
     shuffle_stream,
+    summarise,
+    window_settings,
 )
 from feature_extraction_timemae import TimeMAEFeatureExtractor
 from modeling_timemae import TimeMAEPreTrainedModel
@@ -147,31 +149,52 @@ def make_feature_extractor(
             saved one, else any.
 
     Returns:
-        the feature extractor, which knows the names of the channels where the data set does.
+        the feature extractor. It keeps how the series of `dataset` were cut, how long they are and what their channels
+        are called, whatever the saved one has of these.
 
     Raises:
         ValueError: the data have the channels of the saved model in another order.
     """
-    num_channels = count_channels(dataset)
+    num_channels, train = count_channels(dataset), dataset["train"]
+    if summary is None and isinstance(train, datasets.Dataset):
+        summary = summarise({"train": train}, progress=False, needs_labels=False)
+    facts = _describe_series(train, summary)
     if saved is not None and (Path(saved) / "preprocessor_config.json").is_file():
         extractor = TimeMAEFeatureExtractor.from_pretrained(
             saved, **({} if sequence_length is None else {"sequence_length": sequence_length})
         )
         if extractor.num_channels == num_channels and normalization in (None, extractor.normalization):
-            extractor.channel_names = _compare_names(extractor.channel_names, channel_names(dataset), saved)
-            return extractor
+            facts["channel_names"] = _compare_names(extractor.channel_names, facts["channel_names"], saved)
+            return TimeMAEFeatureExtractor(**extractor.to_dict() | facts)
     normalization = normalization or "channel"
     statistics = {}
     if normalization == "channel":
-        statistics = channel_statistics(dataset["train"]) if summary is None else summary.statistics
+        statistics = channel_statistics(train) if summary is None else summary.statistics
     return TimeMAEFeatureExtractor(
         num_channels=num_channels,
         sequence_length=sequence_length,
         normalization=normalization,
         mean=statistics.get("mean"),
         std=statistics.get("std"),
-        channel_names=channel_names(dataset),
+        **facts,
     )
+
+
+def _describe_series(
+    train: datasets.Dataset | datasets.IterableDataset, summary: DataSummary | None
+) -> dict[str, Any]:
+    """Returns what a feature extractor keeps of train: how series were cut, how long they are, their channels."""
+    longest = None if summary is None else summary.lengths["train"].longest
+    cut = window_settings(train)
+    if longest is not None and longest < cut.get("window", 0):
+        cut = {}  # all series are shorter, so that none was cut
+    return {
+        "window_length": cut.get("window"),
+        "window_stride": cut.get("stride"),
+        "window_label": cut.get("window_label", "majority"),
+        "trained_length": longest,
+        "channel_names": channel_names(train),
+    }
 
 
 def _compare_names(known: list[str] | None, found: list[str] | None, saved: str) -> list[str] | None:

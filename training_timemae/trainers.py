@@ -6,7 +6,7 @@ is divided, an end where numbers are not finite, and its model card.
 
 import copy
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,16 @@ import datasets
 import torch
 from accelerate.data_loader import DataLoaderShard
 from torch.utils.data import DataLoader, IterableDataset
-from transformers.trainer_utils import EvalLoopOutput
+from transformers.trainer_utils import EvalLoopOutput, EvalPrediction
 
+from .class_weights import WeightedLoss, balanced_weights
 from .compilation import pad_to_few_lengths, raise_recompile_limit
 from .finite import ADVICE, all_finite, describe_overflow, find_row, iterate_tensors
 from .model_card import make_model_card
 from .probe import TimeMAEHead, with_pooler_output
 from .resumable import ResumableTrainer
 from .shares import Dealer, RowShares, Share, ShareCollator, make_evaluation_dataset, pad_rows
+from .tasks import METRICS, follow_task, task_metrics
 
 
 # GradScaler starts at 2¹⁶ and halves its scale with each step that it leaves out.
@@ -66,16 +68,34 @@ class TimeMAETrainer(ResumableTrainer):
     - Training whose loss or gradient is not finite, and an evaluation whose outputs are not, stop with
       FloatingPointError; weights that are not finite are not saved. On a CPU it looks at each step, else when it logs
       or saves. Steps that GradScaler leaves out are no fault.
+    - Of a classifier or regressor it takes the metrics of its task, see [`task_metrics`], unless `compute_metrics` is
+      given. Where there is no accuracy another metric chooses the checkpoint, and `class_weights` are in the loss.
     - With `torch_compile` batches are padded in time to one of three lengths, so that few graphs are compiled.
     """
+
+    compute_metrics: Callable[[EvalPrediction], dict[str, float]] | None
+    compute_loss_func: Callable[..., torch.Tensor] | None
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self._share: Share | None = None  # what is being evaluated
         self._num_evaluated = 0
         self._fault: str | None = None  # what is wrong with the batch that is being trained on
+        if hasattr(self.model, "classifier"):
+            self._follow_task()
         if self.args.torch_compile:
             raise_recompile_limit()
+
+    def _follow_task(self) -> None:
+        """Takes the metrics and the loss that the task and the arguments ask for."""
+        problem_type = getattr(getattr(self.model, "config", None), "problem_type", None)
+        is_own = self.compute_metrics is None or self.compute_metrics in METRICS.values()
+        if self.compute_metrics is None:
+            self.compute_metrics = task_metrics(problem_type)
+        if is_own:
+            follow_task(self.args, problem_type)
+        if getattr(self.args, "class_weights", None) == "balanced" and self.compute_loss_func is None:
+            self.compute_loss_func = WeightedLoss(balanced_weights(self.train_dataset))
 
     def create_optimizer(self, *args):
         """Returns the optimizer; the visible encoder has groups of its own if it has a learning rate of its own."""
@@ -363,6 +383,7 @@ def train_head(trainer: TimeMAETrainer, resume_from_checkpoint: str | None = Non
         data_collator=trainer.data_collator,
         processing_class=feature_extractor,
         compute_metrics=trainer.compute_metrics,
+        compute_loss_func=trainer.compute_loss_func,
         **{
             name: None if split is None else with_pooler_output(split, model, feature_extractor, progress=progress)
             for name, split in splits.items()

@@ -123,5 +123,5 @@ def test_named_classes_are_no_targets(tmp_path):
 
 
 def test_unknown_task():
-    with pytest.raises(ValueError, match="expected task 'classification' or 'regression', got 'ranking'"):
+    with pytest.raises(ValueError, match="expected task to be one of .*, got 'ranking'"):
         load_time_series("JapaneseVowels", task="ranking")

@@ -6,10 +6,12 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from conftest import ROOT, SMALL, flags, read_results
 from safetensors.torch import load_file
+from transformers import pipeline
 
 from timemae import TimeMAEForTimeSeriesClassification
 
@@ -81,6 +83,34 @@ def test_the_head_of_a_regressor(run_script, tmp_path):
     run_script("run_classification.py", *command, "--freeze_encoder")
     metrics = read_results(tmp_path / "head")["metrics"]
     assert metrics["test_mse"] == pytest.approx(metrics["test_loss"]) and metrics["eval_mae"] > 0
+    run_script("run_linear_probe.py", *flags(dataset="numbers.npz", output_dir="probe", **SMALL))
+    metrics = read_results(tmp_path / "probe")["metrics"]
+    assert metrics["train_r2"] > metrics["train_majority_r2"] == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.slow
+def test_several_labels_a_series_from_columns_to_the_pipeline(run_script, tmp_path):
+    generator = np.random.default_rng(0)
+    frame = pd.DataFrame(generator.normal(size=(80, 12)), columns=[f"t{step}" for step in range(12)])
+    frame["loud"], frame["rough"], frame["worn"] = (generator.random((3, 80)) < [[0.5], [0.3], [0.1]]).astype(int)
+    frame["loud"] = (frame["t3"] > 0).astype(int)
+    frame.to_csv(tmp_path / "sets.csv", index=False)
+    data = [*flags(dataset="sets.csv", test_size=0.25), "--label_column", "loud", "rough", "worn"]
+    command = ["run_classification.py", *data, *flags(output_dir="sets", class_weights="balanced", **SMALL)]
+    run_script(*command, *flags(num_train_epochs=2, learning_rate=0.01, per_device_train_batch_size=8))
+    results = read_results(tmp_path / "sets")
+    assert {"eval_micro_f1", "test_macro_f1", "test_average_precision"} <= results["metrics"].keys()
+    assert results["settings"]["metric_for_best_model"] == "average_precision"
+    again = flags(num_train_epochs=2, learning_rate=0.01, per_device_train_batch_size=8, resume_from_checkpoint="last")
+    run_script(*command, *again)
+    assert read_results(tmp_path / "sets")["metrics"]["test_average_precision"] == pytest.approx(
+        results["metrics"]["test_average_precision"]
+    )
+    scores = pipeline("time-series-classification", model=str(tmp_path / "sets"))(frame["t0"].to_numpy()[:12])
+    assert {entry["label"] for entry in scores} == {"loud", "rough", "worn"}
+    run_script("run_linear_probe.py", *data, *flags(output_dir="probe", **SMALL))
+    metrics = read_results(tmp_path / "probe")["metrics"]
+    assert metrics["train_micro_f1"] > metrics["train_majority_micro_f1"]
 
 
 @pytest.mark.slow

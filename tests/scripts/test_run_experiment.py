@@ -3,10 +3,19 @@ import json
 import runpy
 import subprocess
 
+import numpy as np
 import pytest
 from conftest import ROOT, flags, read_results
 
 from timemae import TimeMAEForPreTraining, TimeMAEForTimeSeriesClassification
+
+
+def test_numbers_to_predict_are_refused_before_training(run_script, tmp_path):
+    generator = np.random.default_rng(0)
+    np.savez(tmp_path / "numbers.npz", X_train=generator.normal(size=(20, 12, 1)), y_train=generator.normal(size=20))
+    with pytest.raises(ValueError, match="expected a data set with one class a series, got labels Value"):
+        run_script("run_experiment.py", *flags(dataset="numbers.npz", output_dir="experiment"))
+    assert not (tmp_path / "experiment" / "pretrained").exists()
 
 
 def test_few_labels_are_seen_by_all_parts_but_pretraining(tmp_path, monkeypatch):

@@ -60,7 +60,7 @@ def test_classification_metrics():
 
 def test_regression_metrics():
     metrics = regression_metrics(EvalPrediction(np.array([[1.0], [3.0]]), np.array([1.0, 1.0])))
-    assert metrics == {"mse": 2.0, "mae": 1.0}
+    assert metrics == {"mse": 2.0, "rmse": 2**0.5, "mae": 1.0, "r2": 0.0}
 
 
 @pytest.mark.parametrize("metrics", [classification_metrics, regression_metrics])

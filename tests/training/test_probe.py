@@ -112,9 +112,25 @@ def test_a_regressor_starts_from_a_linear_regression(vowels, vowels_config):
     assert loss < 0.5 * targets.var()
 
 
-@pytest.mark.parametrize(("problem", "labels"), [("multi_label_classification", 9), ("regression", 2)])
-def test_a_head_of_several_targets_does_not_start_from_a_probe(vowels, vowels_config, problem, labels):
-    vowels_config.num_labels, vowels_config.problem_type = labels, problem
+def test_a_head_of_several_labels_starts_as_its_probes(vowels, vowels_config):
+    classes = np.array(vowels["train"]["labels"][:])
+    marks = np.stack(
+        [classes < 3, classes % 2 == 0, classes >= 0, classes < 0], axis=1
+    )  # all have the third, none the last
+    train = vowels["train"].remove_columns("labels").add_column("labels", marks.tolist())
+    vowels_config.num_labels, vowels_config.problem_type = 4, "multi_label_classification"
     model, extractor = TimeMAEForTimeSeriesClassification(vowels_config), make_feature_extractor(vowels)
-    with pytest.raises(ValueError, match="expected a classifier of single labels or a regressor of one target"):
+    start_head_from_probe(model, train, extractor, progress=False)
+    features = extract_features(model, train, extractor, progress=False)
+    probe = fit_linear_probe(features, marks, "multi_label_classification")
+    with torch.no_grad():
+        probabilities = model.eval()(**TimeMAEDataCollator(extractor)(list(train))).logits.sigmoid().numpy()
+    np.testing.assert_allclose(probabilities[:, :2], probe.predict_proba(features)[:, :2], atol=1e-3)
+    assert (probabilities[:, 2] > 0.9).all() and (probabilities[:, 3] < 0.1).all()
+
+
+def test_a_head_of_several_targets_does_not_start_from_a_probe(vowels, vowels_config):
+    vowels_config.num_labels, vowels_config.problem_type = 2, "regression"
+    model, extractor = TimeMAEForTimeSeriesClassification(vowels_config), make_feature_extractor(vowels)
+    with pytest.raises(ValueError, match="expected a classifier, or a regressor of one target, got 2 targets"):
         start_head_from_probe(model, vowels["train"], extractor)
