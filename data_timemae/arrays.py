@@ -178,7 +178,8 @@ def _encode_split(
         num_steps = np.diff(encoded.offsets)
         if not labels_per_step or labels.shape[1] < num_steps.max():
             raise TimeSeriesDataError(
-                f"{place}: labels: expected one a series, or with a window one a time step; got {labels.shape}"
+                f"{place}: labels: expected one a series, with a window one a time step, or with task='multi_label' "
+                f"several of 0 and 1; got {labels.shape}"
             )
         is_in_series = np.arange(labels.shape[1]) < num_steps[:, None]
         lists = pa.ListArray.from_arrays(encoded.offsets, _to_arrow(labels[is_in_series], place))
