@@ -35,6 +35,7 @@ from .errors import TimeSeriesDataError
 from .formatting import TIME_SERIES_FORMAT
 from .labels import Task
 from .reading import Reading
+from .recordings import load_recording
 from .roles import Roles
 from .sources import Options, read_files, read_source
 from .splits import SPLITS, check_classes, hold_out, take_fraction
@@ -51,6 +52,7 @@ __all__ = [
     "TimeSeriesDataError",
     "channel_names",
     "channel_statistics",
+    "load_recording",
     "load_time_series",
     "shuffle_stream",
     "summarise",

@@ -22,8 +22,10 @@ if TYPE_CHECKING:  # editors and type checkers read the names here
         parse_arguments,
     )
     from .checkpoints import find_checkpoint  # noqa: F401
+    from .codewords import HiddenWindow, predict_hidden_windows  # noqa: F401
     from .collator import TimeMAEDataCollator, with_fixed_masks  # noqa: F401
     from .estimators import TimeMAEClassifier, TimeMAEEncoder  # noqa: F401
+    from .exhibit import Example, Exhibit, load_exhibit  # noqa: F401
     from .explanation import Explanation, explain, score_without  # noqa: F401
     from .metrics import (  # noqa: F401
         ClassificationMetrics,
@@ -85,8 +87,10 @@ NAMES = {
         "parse_arguments",
     ],
     "checkpoints": ["find_checkpoint"],
+    "codewords": ["HiddenWindow", "predict_hidden_windows"],
     "collator": ["TimeMAEDataCollator", "with_fixed_masks"],
     "estimators": ["TimeMAEClassifier", "TimeMAEEncoder"],
+    "exhibit": ["Example", "Exhibit", "load_exhibit"],
     "explanation": ["Explanation", "explain", "score_without"],
     "metrics": ["ClassificationMetrics", "CodewordMetrics", "classification_metrics", "regression_metrics"],
     "model_card": ["make_model_card"],
