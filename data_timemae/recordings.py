@@ -164,28 +164,32 @@ def load_recording(
 
     Args:
         path: A CSV, TSV, TXT, DAT, Parquet or NPY file, as `load_time_series` reads them.
-        channels: The names of the columns to take, in this order, where the file has all of them. Else those are taken
-            whose names do not say that they are labels, groups, times or an index.
+        channels: The names of the columns to take, in this order. Where they are not known, or the file names none,
+            all columns are taken but those that the names of labels, groups, times or an index have.
 
     Returns:
         The values, float32 of shape `(time, channels)` with NaN where one is missing, and the names of the channels,
         or None where the file has none.
 
     Raises:
-        TimeSeriesDataError: the file is of another kind, empty or malformed.
+        TimeSeriesDataError: the file is of another kind, empty or malformed, or names other channels.
     """
     path, place = Path(path), str(path)
     if kind_of(path) not in RECORDING_KINDS:
         raise TimeSeriesDataError(f"{place}: expected a file of {', '.join(RECORDING_KINDS)}, got {path.name!r}")
     header = read_header(path)
-    names = header.schema.names
-    known = list(channels) if channels and set(channels) <= set(names) else None
+    has_names = header.is_named and not all(name.isdigit() for name in header.schema.names)
+    if channels is not None and has_names and not set(channels) <= set(header.schema.names):
+        raise TimeSeriesDataError(
+            f"{place}: expected the channels {some(list(channels))}, got the columns {some(header.schema.names)}"
+        )
+    known = list(channels) if channels is not None and has_names else None
     roles = Roles(values=known, layout="long").resolve(header.schema, place)
     values = find_values(header.schema, roles, place)
     if holds_lists(header.schema.field(values.names[0]).type):
         raise TimeSeriesDataError(f"{place}: expected columns of numbers, got lists in {values.names[0]!r}")
     steps = _read_values(path, read_recording(path, header, values.names), values)
-    return steps.astype(np.float32), list(values.names) if header.is_named else None
+    return steps.astype(np.float32), list(values.names) if has_names else None
 
 
 def _read_values(path: Path, table: pa.Table, values: Values) -> np.ndarray:

@@ -145,8 +145,11 @@ def find_dataset(model: str) -> tuple[str | None, dict[str, Any]]:
         options = {"config": settings.get("dataset_config"), "seed": settings.get("split_seed", 42), **settings}
         known = inspect.signature(load_time_series).parameters.keys() - {"source", "streaming"}
         return settings["dataset"], {name: value for name, value in options.items() if name in known}
+    if Path(model).is_dir() and not (Path(model) / "README.md").is_file():
+        return None, {}
     try:
-        results = ModelCard.load(model, ignore_metadata_errors=True).data.eval_results or []
+        card = Path(model) / "README.md" if Path(model).is_dir() else model
+        results = ModelCard.load(card, ignore_metadata_errors=True).data.eval_results or []
     except Exception as error:  # of whatever kind: the page is of use without examples
         logger.warning("%s: no model card that names a data set: %s", model, error)
         return None, {}
@@ -253,10 +256,11 @@ def load_exhibit(
         ValueError: the models, or the model and `dataset`, do not fit together.
     """
     model = find_model(model_name)
+    has_classes = not is_pretrained(model)
+    extractor = TimeMAEFeatureExtractor.from_pretrained(model)
     classify: TimeSeriesClassificationPipeline | None = None
     pretrained: str | None = model
-    if not is_pretrained(model):
-        extractor = TimeMAEFeatureExtractor.from_pretrained(model)
+    if has_classes:
         classifier = TimeMAEForTimeSeriesClassification.from_pretrained(model)
         classify = TimeSeriesClassificationPipeline(model=classifier, feature_extractor=extractor)
         pretrained = find_pretrained(model) if pretrained_name is None else find_model(pretrained_name)
@@ -267,6 +271,7 @@ def load_exhibit(
         classify=classify,
         pretrained=None if pretrained is None else TimeMAEForPreTraining.from_pretrained(pretrained),
         pretrained_extractor=None if pretrained is None else TimeMAEFeatureExtractor.from_pretrained(pretrained),
+        names=getattr(extractor, "channel_names", None),
     )
     if exhibit.pretrained is not None and exhibit.pretrained.config.num_channels != exhibit.config.num_channels:
         raise ValueError(

@@ -486,5 +486,9 @@ def test_one_file_is_read_without_a_cache(tmp_path):
     values, names = load_recording(tmp_path / "walk.npy")
     assert values.shape == (5, 3) and names is None
     assert not (tmp_path / "cache").exists()
+    with pytest.raises(
+        TimeSeriesDataError, match="expected the channels .'x', 'w'., got the columns .'time', 'z', 'x'"
+    ):
+        load_recording(path, channels=["x", "w"])
     with pytest.raises(TimeSeriesDataError, match="expected a file of .csv, .*, got 'walk.ts'"):
         load_recording(tmp_path / "walk.ts")

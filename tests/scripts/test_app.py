@@ -30,6 +30,16 @@ pytest.importorskip("gradio", reason='needs gradio: pip install "timemae[app]"')
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 CHROMEDRIVER = shutil.which("chromedriver")
 
+CARD = """---
+model-index:
+- name: classifier
+  results:
+  - task: {type: time-series-classification}
+    dataset: {name: JapaneseVowels, type: JapaneseVowels}
+    metrics: [{type: loss, value: 0.4}]
+---
+"""
+
 
 @pytest.fixture(scope="module")
 def app():
@@ -80,6 +90,11 @@ def test_the_output_of_an_experiment_brings_models_and_examples(experiment, tmp_
     assert app.read_file(exhibit.examples[0].path, exhibit).shape[1] == 12
     assert app.make_page(exhibit).fns
 
+    (experiment / "seed-0" / "classifier" / "results.json").unlink()  # what the library alone leaves is a card
+    (experiment / "seed-0" / "classifier" / "README.md").write_text(CARD)
+    exhibit = load_exhibit(str(experiment), None, None, folder=tmp_path, beside=tmp_path)
+    assert exhibit.dataset == "JapaneseVowels" and len(exhibit.examples) == 9
+
     (tmp_path / "examples").mkdir()
     write_csv(tmp_path / "examples" / "mine.csv")
     pretrained = load_exhibit(str(experiment / "seed-0" / "pretrained"), None, None, tmp_path, beside=tmp_path)
@@ -128,6 +143,9 @@ def test_columns_are_taken_by_the_names_of_the_channels(exhibit, tmp_path, app):
     exhibit.names = list(table.columns)
     table.assign(other="word")[["other", *reversed(exhibit.names)]].to_csv(tmp_path / "mine.csv", index=False)
     np.testing.assert_allclose(app.read_file(str(tmp_path / "mine.csv"), exhibit), table, rtol=1e-6)
+    table.rename(columns={"sensor 3": "other"}).to_csv(tmp_path / "mine.csv", index=False)
+    with pytest.raises(ValueError, match="mine.csv: expected the channels .*, got the columns .*other"):
+        app.read_file(str(tmp_path / "mine.csv"), exhibit)
 
 
 def test_a_recording_gets_classes_reasons_and_codewords(exhibit, app):
