@@ -326,6 +326,7 @@ def make_page(exhibit: Exhibit) -> gr.Blocks:
             inputs=[file, target, method, stretch, seed],
             outputs=outputs,
             show_progress="minimal",
+            trigger_mode="always_last",  # else a file that is dropped while another one is looked at is forgotten
             api_name="look",
         )
         again.click(lambda number: number + 1, inputs=seed, outputs=seed, api_visibility="private")

@@ -178,7 +178,7 @@ def test_a_long_recording_gets_a_timeline(exhibit, app):
         for number, entry in enumerate(scores)
     ]
     long = SimpleNamespace(
-        classify=lambda values, top_k: timeline,
+        classify=lambda values, top_k, **options: timeline,
         config=exhibit.config,
         is_classifier=True,
     )
