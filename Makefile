@@ -1,4 +1,5 @@
 # make demo: the whole way on a real set   make test: all tests   make lint: style and types
+# make app: a page on which the model of the demo can be tried
 # make test-fast: the tests that take less than about three seconds each, for while one works
 # make bench: how fast it is, beside the original code if ORIGINAL is the path of a clone of it
 # make test-transformers: the tests that transformers has for all its models
@@ -11,7 +12,7 @@ TYPED := *.py data_timemae training_timemae scripts studies
 ORIGINAL ?=
 TESTS ?=
 
-.PHONY: demo bench test test-fast test-oldest test-transformers lint format
+.PHONY: demo app bench test test-fast test-oldest test-transformers lint format
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -31,6 +32,9 @@ demo: .venv/installed
 		--pretraining_arguments "--num_hidden_layers 4 --decoder_num_hidden_layers 2 --save_strategy no \
 		--learning_rate 2e-3" \
 		--fine_tuning_arguments "--save_strategy no"
+
+app: .venv/installed
+	$(BIN)/python scripts/app.py --model_name_or_path outputs/demo
 
 bench: .venv/installed
 	rm -rf outputs/benchmark

@@ -39,6 +39,7 @@ from .in_memory import is_in_memory, read_memory
 from .label_sets import decode_sets, label_names, names_of_sets
 from .labels import Task
 from .reading import Reading
+from .recordings import load_recording
 from .roles import Roles
 from .sources import Options, read_files, read_source
 from .splits import SPLITS, check_classes, hold_out, keep_labelled, name_splits, take_fraction
@@ -57,6 +58,7 @@ __all__ = [
     "channel_statistics",
     "keep_labelled",
     "label_names",
+    "load_recording",
     "load_time_series",
     "shuffle_stream",
     "summarise",

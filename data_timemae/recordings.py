@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import reduce
@@ -167,6 +168,50 @@ def read_recordings(
     return DatasetDict(splits), made, list(values.names) if first.is_named and len(values.names) > 1 else None
 
 
+def load_recording(
+    path: str | os.PathLike, channels: Sequence[str] | None = None
+) -> tuple[np.ndarray, list[str] | None]:
+    """Reads one file that holds one recording, a time step a row, and leaves nothing in a cache.
+
+    Args:
+        path: A CSV, TSV, TXT, DAT, Parquet or NPY file, as `load_time_series` reads them.
+        channels: The names of the columns to take, in this order. Where they are not known, or the file names none,
+            all columns are taken but those that the names of labels, groups, times or an index have.
+
+    Returns:
+        The values, float32 of shape `(time, channels)` with NaN where one is missing, and the names of the channels,
+        or None where the file has none.
+
+    Raises:
+        TimeSeriesDataError: the file is of another kind, empty or malformed, or names other channels.
+    """
+    path, place = Path(path), str(path)
+    if kind_of(path) not in RECORDING_KINDS:
+        raise TimeSeriesDataError(f"{place}: expected a file of {', '.join(RECORDING_KINDS)}, got {path.name!r}")
+    header = read_header(path)
+    has_names = header.is_named and not all(name.isdigit() for name in header.schema.names)
+    if channels is not None and has_names and not set(channels) <= set(header.schema.names):
+        raise TimeSeriesDataError(
+            f"{place}: expected the channels {some(list(channels))}, got the columns {some(header.schema.names)}"
+        )
+    known = list(channels) if channels is not None and has_names else None
+    roles = Roles(values=known, layout="long").resolve(header.schema, place)
+    values = find_values(header.schema, roles, place)
+    if holds_lists(header.schema.field(values.names[0]).type):
+        raise TimeSeriesDataError(f"{place}: expected columns of numbers, got lists in {values.names[0]!r}")
+    steps = _read_values(path, read_recording(path, header, values.names), values)
+    return steps.astype(np.float32), list(values.names) if has_names else None
+
+
+def _read_values(path: Path, table: pa.Table, values: Values) -> np.ndarray:
+    """Returns the values of a file, float64 of shape `(time, channels)`."""
+    columns = {name: table[name].combine_chunks() for name in values.names}
+    numbers = [to_floats(column, f"{path}, {name!r}", "row {}".format) for name, column in columns.items()]
+    steps = np.stack(numbers, axis=1)
+    encode_series(steps, np.array([len(steps)]), str(path))  # raises an error that names the file
+    return steps
+
+
 def _find_recordings(
     folder: Path, roles: Roles, pattern: str | None, metadata: str | os.PathLike | None
 ) -> tuple[Recordings | None, list[str]]:
@@ -263,10 +308,7 @@ def _read_row(
     """Returns what becomes of one file: each column with one element."""
     place = str(path)
     table = read_recording(path, header, values.names, channels_first)
-    columns = {name: table[name].combine_chunks() for name in values.names}
-    numbers = [to_floats(column, f"{place}, {name!r}", "row {}".format) for name, column in columns.items()]
-    steps = np.stack(numbers, axis=1)
-    encode_series(steps, np.array([len(steps)]), place)  # raises an error that names the file
+    steps = _read_values(path, table, values)
     row: dict[str, Any] = {INTERVAL: [None], IRREGULARITY: [None], "labels": [facts.label], "group": [facts.group]}
     rows = np.arange(len(steps))
     if roles.time is not None:

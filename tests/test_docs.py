@@ -7,6 +7,7 @@ from conftest import ROOT
 
 
 PAGES = ["README.md", *sorted(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md"))]
+EXTRAS = {"timemae.explain(": "captum", ".hyperparameter_search(": "optuna"}  # what snippets with these calls need
 OTHERS = ["CHANGELOG.md", "CONTRIBUTING.md"]
 
 
@@ -19,7 +20,8 @@ def run_snippets(page: str) -> dict:
     """Runs the snippets of a page one after the other, and returns the names that they leave."""
     names: dict = {}
     for snippet in read_snippets(page):
-        if "timemae.explain(" in snippet and importlib.util.find_spec("captum") is None:
+        needed = [package for call, package in EXTRAS.items() if call in snippet]
+        if any(importlib.util.find_spec(package) is None for package in needed):
             continue
         exec(compile(snippet, page, "exec"), names)
     return names
@@ -68,6 +70,11 @@ def test_page_about_training(tmp_path, capsys):
     assert names["accuracy"] > 0.5 and names["search"].best_score_ > 0.3
     if importlib.util.find_spec("captum") is not None:
         assert (tmp_path / "explanation.png").is_file() and names["without"] < names["whole"]
+    if importlib.util.find_spec("optuna") is not None:
+        assert names["best"].objective > 0.3 and names["best"].hyperparameters.keys() == {
+            "learning_rate",
+            "mask_ratio",
+        }
     assert names["model"].config.num_labels == 4 and names["model"].config.sequence_length == 100
     for directory in ("pretrained", "classifier", "head_and_encoder"):
         assert (tmp_path / "outputs" / directory / "model.safetensors").is_file()

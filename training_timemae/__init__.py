@@ -23,10 +23,12 @@ if TYPE_CHECKING:  # editors and type checkers read the names here
     )
     from .checkpoints import find_checkpoint  # noqa: F401
     from .class_weights import WeightedLoss, balanced_weights  # noqa: F401
+    from .codewords import HiddenWindow, predict_hidden_windows  # noqa: F401
     from .collator import TimeMAEDataCollator, with_fixed_masks  # noqa: F401
     from .configs import Splits, make_config, make_run_config  # noqa: F401
     from .defaults import fit_arguments  # noqa: F401
     from .estimators import TimeMAEClassifier, TimeMAEEncoder  # noqa: F401
+    from .exhibit import Example, Exhibit, load_exhibit  # noqa: F401
     from .explanation import Explanation, explain, score_without  # noqa: F401
     from .export import export_onnx  # noqa: F401
     from .metrics import (  # noqa: F401
@@ -94,10 +96,12 @@ NAMES = {
     ],
     "checkpoints": ["find_checkpoint"],
     "class_weights": ["WeightedLoss", "balanced_weights"],
+    "codewords": ["HiddenWindow", "predict_hidden_windows"],
     "collator": ["TimeMAEDataCollator", "with_fixed_masks"],
     "configs": ["Splits", "make_config", "make_run_config"],
     "defaults": ["fit_arguments"],
     "estimators": ["TimeMAEClassifier", "TimeMAEEncoder"],
+    "exhibit": ["Example", "Exhibit", "load_exhibit"],
     "explanation": ["Explanation", "explain", "score_without"],
     "export": ["export_onnx"],
     "metrics": [

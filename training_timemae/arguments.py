@@ -256,6 +256,13 @@ class RunArguments(TrainingArguments):
         default=None,
         metadata={"help": "Of the visible encoder; by default --learning_rate. Pretrained ones want less."},
     )
+    early_stopping_patience: int | None = field(
+        default=None,
+        metadata={
+            "help": "Stop after so many evaluations in which --metric_for_best_model has not become better; needs "
+            "--load_best_model_at_end."
+        },
+    )
     # The filter waits for the device in each step.
     logging_nan_inf_filter: bool = field(
         default=False,
@@ -267,6 +274,13 @@ class RunArguments(TrainingArguments):
     )
 
     def __post_init__(self):
+        if self.early_stopping_patience is not None:
+            if self.early_stopping_patience < 1 or not self.load_best_model_at_end:
+                raise ValueError(
+                    "expected --early_stopping_patience of at least 1 with --load_best_model_at_end, got "
+                    f"{self.early_stopping_patience} and {self.load_best_model_at_end}"
+                )
+            self.restore_callback_states_from_checkpoint = True  # a resumed run goes on counting
         defaults = self.defaults.as_arguments()
         self.not_given = {name for name in defaults if getattr(self, name) is None}
         for name in self.not_given:
@@ -282,7 +296,7 @@ class RunArguments(TrainingArguments):
 class PreTrainingArguments(RunArguments):
     """
     `TrainingArguments` with the defaults of pre-training. It ends with the last step: no loss chooses a checkpoint,
-    because both fall as the codebook collapses.
+    because both fall as the codebook collapses. With `eval_probe` the accuracy of a linear probe can choose one.
     """
 
     num_train_epochs: float = field(  # type: ignore[assignment]  # None until __post_init__
@@ -301,7 +315,22 @@ class PreTrainingArguments(RunArguments):
         metadata={"help": "Move `gumbel_temperature` linearly to this value; it acts on straight-through gradients."},
     )
 
+    eval_probe: bool = field(
+        default=False,
+        metadata={
+            "help": "In each evaluation fit a linear probe on the labels of train and score it on validation "
+            "(eval_probe_accuracy). The model itself sees no label."
+        },
+    )
+
     def __post_init__(self):
+        if self.load_best_model_at_end and self.metric_for_best_model is None:  # type: ignore[has-type]
+            if not self.eval_probe:
+                raise ValueError(
+                    "expected --eval_probe or a --metric_for_best_model with --load_best_model_at_end, as both losses "
+                    "of pre-training also fall when the codebook collapses, got neither"
+                )
+            self.metric_for_best_model = "probe_accuracy"
         super().__post_init__()
         if self.gumbel_temperature_end is not None and not self.gumbel_temperature_end > 0:
             raise ValueError(f"expected gumbel_temperature_end above 0, got {self.gumbel_temperature_end}")

@@ -9,11 +9,11 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-import torch
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
+from matplotlib.ticker import MaxNLocator
 from sklearn.manifold import TSNE
 from sklearn.metrics import ConfusionMatrixDisplay
 
@@ -22,10 +22,13 @@ from feature_extraction_timemae import TimeMAEFeatureExtractor
 from modeling_timemae import TimeMAEForPreTraining
 from pipeline_timemae import merge_timeline
 
+from .codewords import predict_hidden_windows
 from .explanation import Explanation
 
 
 MAX_CHANNELS = 4  # of a series in one picture
+FOR, AGAINST = "#b2182b", "#2166ac"  # the colours of RdBu, in which cells are shaded
+RIGHT, WRONG = "#b7dfc9", "0.87"  # hidden windows whose codeword the model predicts, and others
 
 
 def plot_learning_curves(history: list[dict[str, Any]]) -> Figure:
@@ -63,6 +66,7 @@ def plot_masked_series(
     feature_extractor: TimeMAEFeatureExtractor,
     series: np.ndarray,
     names: Sequence[str] | None = None,
+    seed: int = 0,
 ) -> Figure:
     """
     Draws one series with the windows that pre-training hides, their codewords and what the model predicts in their
@@ -73,36 +77,37 @@ def plot_masked_series(
         feature_extractor: of the model.
         series: raw values of shape `(time, num_channels)`; the first four channels are drawn.
         names: of the channels; optional.
+        seed: which windows are hidden, see [`predict_hidden_windows`].
 
     Returns:
         the figure.
     """
     patch_length = model.config.patch_length
-    num_patches = count_patches(len(series), patch_length)
-    noise = torch.rand(1, num_patches, generator=torch.Generator().manual_seed(0))
-    with torch.inference_mode():
-        output = model.eval()(**feature_extractor(series, return_tensors="pt"), masking_noise=noise)
-    masked = output.mask[0].nonzero().flatten().tolist()
-    predicted = output.codeword_logits[0].argmax(-1).tolist()
-
     figure, axis = plt.subplots(figsize=(11, 4), layout="constrained")
     num_channels = series.shape[1]
     for channel in range(min(num_channels, MAX_CHANNELS)):
         axis.plot(series[:, channel], label=names[channel] if names else f"channel {channel}")
-    for patch, codeword, guess in zip(masked, output.codewords[0].tolist(), predicted, strict=True):
-        start = patch * patch_length - 0.5
-        axis.axvspan(start, start + patch_length, color="0.85", zorder=0)
+    for hidden in predict_hidden_windows(model, feature_extractor, series, seed):
+        start = hidden.window * patch_length - 0.5
+        end = min(start + patch_length, len(series) - 0.5)
+        is_right = hidden.predicted == hidden.codeword
+        axis.axvspan(start, end, facecolor=RIGHT if is_right else WRONG, edgecolor="white", linewidth=2, zorder=0)
         axis.text(
-            start + patch_length / 2,
+            (start + end) / 2,
             1.01,
-            f"{codeword}\n({guess})",
+            f"{hidden.codeword}\n({hidden.predicted})",
             transform=axis.get_xaxis_transform(),
             ha="center",
             va="bottom",
             fontsize=8,
         )
     axis.set(xlabel="time step", xlim=(-0.5, len(series) - 0.5))
-    axis.set_title("Hidden windows (grey), their codewords and, in brackets, the prediction from the rest", pad=28)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.set_title(
+        "Hidden windows, their codewords and, in brackets, the prediction from the rest (green: right, grey: wrong)",
+        fontsize=11,
+        pad=28,
+    )
     if num_channels > MAX_CHANNELS:
         axis.set_ylabel(f"first {MAX_CHANNELS} of {num_channels} channels")
     axis.legend(loc="upper right", fontsize=8)
@@ -153,7 +158,8 @@ def plot_confusion_matrix(matrix: Sequence[Sequence[int]], names: Sequence[str])
 
 def plot_explanation(explanation: Explanation, series: np.ndarray, names: Sequence[str] | None = None) -> Figure:
     """
-    Draws one series, shaded by what each channel contributes in each window.
+    Draws what each window contributes, and below it the series, shaded by what each channel contributes in each
+    window.
 
     Args:
         explanation: what [`explain`] returns of the series.
@@ -179,16 +185,43 @@ def plot_explanation(explanation: Explanation, series: np.ndarray, names: Sequen
     limit = float(np.abs(cells).max()) or 1.0
     colors = ScalarMappable(Normalize(-limit, limit), "RdBu_r")
     figure, axes = plt.subplots(
-        len(chosen), 1, figsize=(11, 1.5 + 1.5 * len(chosen)), sharex=True, squeeze=False, layout="constrained"
+        1 + len(chosen),
+        1,
+        figsize=(11, 2.3 + 1.4 * len(chosen)),
+        sharex=True,
+        squeeze=False,
+        layout="constrained",
+        height_ratios=[0.7] + [1.0] * len(chosen),
     )
-    for axis, channel in zip(axes[:, 0], chosen, strict=True):
-        for window, contribution in enumerate(cells[:, channel]):
-            start = window * patch_length - 0.5
+    # A window is worth another thing than its cells one by one: it has bars of its own.
+    starts = np.arange(len(cells)) * patch_length - 0.5
+    axes[0, 0].bar(
+        starts,
+        explanation.windows,
+        patch_length,
+        align="edge",
+        edgecolor="white",
+        color=[FOR if contribution > 0 else AGAINST for contribution in explanation.windows],
+    )
+    axes[0, 0].set_ylabel("window")
+    for axis, channel in zip(axes[1:, 0], chosen, strict=True):
+        for start, contribution in zip(starts, cells[:, channel], strict=True):
             axis.axvspan(start, start + patch_length, color=colors.to_rgba(contribution), linewidth=0, zorder=0)
         axis.plot(values[:, channel], color="black", path_effects=[withStroke(linewidth=3, foreground="white")])
         axis.set_ylabel(names[channel] if names else f"channel {channel}")
+        axis.text(
+            0.995,
+            0.94,
+            f"in all {explanation.channels[channel]:+.2f}",
+            transform=axis.transAxes,
+            ha="right",
+            va="top",
+            fontsize=8,
+            bbox={"boxstyle": "round", "facecolor": "white", "edgecolor": "none", "alpha": 0.8},
+        )
     axes[-1, 0].set(xlabel="time step", xlim=(-0.5, len(values) - 0.5))
-    figure.colorbar(colors, ax=axes[:, 0].tolist(), label=f"for (red) or against (blue) {explanation.label}")
+    axes[-1, 0].xaxis.set_major_locator(MaxNLocator(integer=True))
+    figure.colorbar(colors, ax=axes[1:, 0].tolist(), label=f"for (red) or against (blue) {explanation.label}")
     note = "" if len(chosen) == values.shape[1] else f", the {len(chosen)} of {values.shape[1]} channels that say most"
     method = explanation.method.replace("_", " ")
     figure.suptitle(f"What speaks for {explanation.label}, at a score of {explanation.score:.2f}, by {method}{note}")

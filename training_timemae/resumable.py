@@ -131,13 +131,17 @@ class ResumableTrainer(Trainer):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self.run_settings: dict[str, Any] = {}
-        config = getattr(self.model, "config", None)
-        config = {} if config is None else config.to_dict()  # as it is now: training may change it
-        self._config = {name: value for name, value in config.items() if name not in NOT_OF_THE_MODEL}
+        self._config = describe_config(self.model)
         self._is_staging, self._resumed_step = False, 0
         self._loss, self._best, self._epoch_of_sampler = RunningLoss(), BestCheckpoint(), EpochOfSampler()
         for callback in (self._loss, self._best, self._epoch_of_sampler):
             self.add_callback(callback)
+
+    def call_model_init(self, trial: Any = None) -> torch.nn.Module:
+        """Returns a new model, in a search that of a trial, as `Trainer.call_model_init` does."""
+        model = super().call_model_init(trial)
+        self._config = describe_config(model)
+        return model
 
     def describe_run(self) -> dict[str, Any]:
         """Returns what has to be the same for a run to be resumed: options, model and data."""
@@ -269,6 +273,13 @@ class ResumableTrainer(Trainer):
                 best_model_checkpoint=self.state.best_model_checkpoint,
                 use_mtime=True,
             )
+
+
+def describe_config(model: torch.nn.Module) -> dict[str, Any]:
+    """Returns what the configuration of a model says of it now: training may change it."""
+    config = getattr(model, "config", None)
+    settings = {} if config is None else config.to_dict()
+    return {name: value for name, value in settings.items() if name not in NOT_OF_THE_MODEL}
 
 
 def fingerprint(content: Any) -> str:

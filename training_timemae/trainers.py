@@ -14,6 +14,7 @@ import datasets
 import torch
 from accelerate.data_loader import DataLoaderShard
 from torch.utils.data import DataLoader, IterableDataset
+from transformers import EarlyStoppingCallback
 from transformers.trainer_utils import EvalLoopOutput, EvalPrediction
 
 from .class_weights import WeightedLoss, balanced_weights
@@ -60,8 +61,8 @@ class TimeMAETrainer(ResumableTrainer):
     """
     [`ResumableTrainer`] with the following differences.
 
-    - It follows the `encoder_learning_rate` of [`RunArguments`], its model card, that of `push_to_hub` included, is
-      written by [`make_model_card`], and its random order is [`ShuffledRows`].
+    - It follows `encoder_learning_rate` and `early_stopping_patience` of [`RunArguments`], its model card, that
+      of `push_to_hub` included, is written by [`make_model_card`], and its random order is [`ShuffledRows`].
     - The loss of an optimizer step is a mean over the series of the whole batch, however gradient accumulation and
       several processes divide it. A series that a process gets twice at the end of an epoch counts once.
     - An evaluation gives one result, whatever the batch size and the number of processes.
@@ -85,6 +86,11 @@ class TimeMAETrainer(ResumableTrainer):
             self._follow_task()
         if self.args.torch_compile:
             raise_recompile_limit()
+        patience = getattr(self.args, "early_stopping_patience", None)
+        if patience is not None:
+            if self.eval_dataset is None:
+                raise ValueError("expected validation series for early stopping, got none (--validation_size)")
+            self.add_callback(EarlyStoppingCallback(patience))
 
     def _follow_task(self) -> None:
         """Takes the metrics and the loss that the task and the arguments ask for."""

@@ -6,7 +6,7 @@ import pytest
 from data_sources import expect_error, zip_folder
 
 import data_timemae.wide_tables
-from data_timemae import TimeSeriesDataError, channel_names, load_time_series
+from data_timemae import TimeSeriesDataError, channel_names, load_recording, load_time_series
 
 
 pytestmark = pytest.mark.usefixtures("datasets_cache")
@@ -472,3 +472,23 @@ def test_a_file_that_was_written_again(tmp_path):
     assert load(tmp_path)["train"][1]["past_values"][0, 0] == 200
     zip_folder(tmp_path, tmp_path.parent / "set.zip")
     assert load(tmp_path.parent / "set.zip")["train"][1]["past_values"][0, 0] == 200
+
+
+def test_one_file_is_read_without_a_cache(tmp_path):
+    path = tmp_path / "walk.csv"
+    path.write_text("time,z,x,activity\n0.0,1,2,walk\n0.1,,4,walk\n")
+    values, names = load_recording(path)
+    assert names == ["z", "x"] and values.dtype == np.float32
+    np.testing.assert_array_equal(values, [[1, 2], [np.nan, 4]])
+    values, names = load_recording(path, channels=["x", "z"])
+    assert names == ["x", "z"] and values[0].tolist() == [2, 1]
+    np.save(tmp_path / "walk.npy", np.zeros((5, 3)))
+    values, names = load_recording(tmp_path / "walk.npy")
+    assert values.shape == (5, 3) and names is None
+    assert not (tmp_path / "cache").exists()
+    with pytest.raises(
+        TimeSeriesDataError, match="expected the channels .'x', 'w'., got the columns .'time', 'z', 'x'"
+    ):
+        load_recording(path, channels=["x", "w"])
+    with pytest.raises(TimeSeriesDataError, match="expected a file of .csv, .*, got 'walk.ts'"):
+        load_recording(tmp_path / "walk.ts")

@@ -124,3 +124,21 @@ def test_a_label_that_is_missing_in_a_batch_is_an_error():
     collator = TimeMAEDataCollator(make_feature_extractor(dataset))
     with pytest.raises(ValueError, match="expected a label of each series, got none: keep_labelled"):
         collator([dataset["train"][row] for row in (9, 10)])
+
+
+@pytest.mark.parametrize("kind", ["columns", "names", "arrays"])
+def test_series_without_any_of_several_labels(kind):
+    sets = [["a"], None, ["a", "b"], [], None, ["b"]]
+    marks = [[float(name in one) for name in "ab"] if one is not None else [np.nan] * 2 for one in sets]
+    series = VALUES[:6, :, None]
+    if kind == "arrays":
+        train = load_time_series(series, marks, task="multi_label", validation_size=0)["train"]
+    else:
+        rows = {"past_values": series.tolist()}
+        rows |= (
+            {"labels": sets} if kind == "names" else {name: [row[i] for row in marks] for i, name in enumerate("ab")}
+        )
+        labels = ["a", "b"] if kind == "columns" else "labels"
+        train = load_time_series(Dataset.from_dict(rows), label_column=labels, validation_size=0)["train"]
+    assert train["labels"][:] == [None if one is None else ["a" in one, "b" in one] for one in sets]
+    assert len(keep_labelled(DatasetDict(train=train))["train"]) == 4
