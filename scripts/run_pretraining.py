@@ -24,11 +24,14 @@ def main() -> None:
     started = time.time()
     # What takes seconds to import waits until the output directory is known to be right.
     from training_timemae.arguments import DataArguments, ModelArguments, PreTrainingArguments, parse_arguments
+    from training_timemae.defaults import PAPER_PRE_TRAINING
     from training_timemae.results import open_output_dir
 
     data_arguments, model_arguments, training_arguments = parse_arguments(
         DataArguments, ModelArguments, PreTrainingArguments, description=__doc__
     )
+    if model_arguments.recipe == "paper":
+        training_arguments.use_defaults(PAPER_PRE_TRAINING)
     with open_output_dir(
         training_arguments.output_dir, training_arguments.resume_from_checkpoint, training_arguments.should_save
     ) as checkpoint:

@@ -54,6 +54,7 @@ POSITIONS = {"position_initializer_range": 0.1}
 STATISTICS = {"patch_statistics": True}
 NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 OURS = RANDOM | POSITIONS | STATISTICS | NO_DROPOUT
+PAPER = {"per_device_train_batch_size": 128, "learning_rate": 2e-3}
 SMALL_BATCHES = {"per_device_train_batch_size": 32, "learning_rate": 1e-3}
 
 # Each changes the recipe of the paper: fields of TimeMAEConfig ("config"), and the number of epochs or fields of
@@ -158,9 +159,9 @@ def trial(arguments, dataset: str, patch_length: int, variant: str, fold: int, o
     described = VARIANTS[variant]
     size = describe(DatasetDict(train=train))
     config = TimeMAEConfig.paper(patch_length=patch_length, **size, **described.get("config", {}))
-    length = {"epochs": arguments.epochs, "min_steps": arguments.min_steps, **described.get("training", {})}
+    settings = PAPER | {"epochs": arguments.epochs, "min_steps": arguments.min_steps} | described.get("training", {})
     extractor = make_feature_extractor(DatasetDict(train=train))
-    course = training.pretrain(config, train, extractor, output, seed=0, **length)
+    course = training.pretrain(config, train, extractor, output, seed=0, **settings)
     return {**described, **course, "accuracy": probe(output, train, held_out, arguments.fractions)}
 
 

@@ -291,6 +291,14 @@ class RunArguments(TrainingArguments):
         if self.bf16 and on_cpu and mkldnn and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
             logger.warning("This processor has no units for bf16: a step takes many times as long as in float32.")
 
+    def use_defaults(self, defaults: TrainingDefaults) -> None:
+        """Takes other defaults for batch, learning rate and epochs, where these were not given."""
+        self.defaults = defaults  # type: ignore[misc]  # of this instance
+        values = defaults.as_arguments()
+        for name in ("per_device_train_batch_size", "learning_rate", "num_train_epochs"):
+            if name in self.not_given:
+                setattr(self, name, values[name])
+
 
 @dataclass
 class PreTrainingArguments(RunArguments):
@@ -301,13 +309,16 @@ class PreTrainingArguments(RunArguments):
 
     num_train_epochs: float = field(  # type: ignore[assignment]  # None until __post_init__
         default=None,
-        metadata={"help": "How often training goes over the series. By default 100, and as many as 1000 steps take."},
+        metadata={
+            "help": "How often training goes over the series. By default 30, and as many as 1000 steps take; of "
+            "--recipe paper 100."
+        },
     )
     learning_rate: float = field(  # type: ignore[assignment]  # None until __post_init__
         default=None,
         metadata={
-            "help": "The highest, which falls to 0 at the end. By default 2e-3 for a batch of 128, and less for a "
-            "smaller one, by the square root."
+            "help": "The highest, which falls to 0 at the end. By default 1e-3 for a batch of 32, and for another "
+            "one by the square root of its size; of --recipe paper 2e-3."
         },
     )
     gumbel_temperature_end: float | None = field(

@@ -23,6 +23,8 @@ def choose_patch_length(shortest: int, longest: int) -> int:
 # What happens between the steps of training, each in an interval of its own in `TrainingArguments`.
 WATCHED = ("logging", "eval", "save")
 
+MANY_STEPS = 512  # of an epoch
+
 
 @dataclass(frozen=True)
 class TrainingDefaults:
@@ -33,27 +35,29 @@ class TrainingDefaults:
         epochs: so many, or as many as `steps` takes.
         steps: the least number of optimizer steps.
         steps_per_epoch: the least number that a batch is to leave of an epoch.
-        smallest_batch, largest_batch: between these, whatever that makes of an epoch.
-        learning_rate: for the largest batch.
-        scales_rate: whether a smaller batch has a lower rate, by the square root of its share of the largest.
+        smallest_batch, usual_batch: between these, whatever that makes of an epoch.
+        largest_batch: of sets so large that the usual one makes more than `MANY_STEPS` of an epoch.
+        learning_rate: for the usual batch.
+        scales_rate: whether a smaller batch has a lower rate, by the square root of its share, and a larger a higher.
     """
 
     epochs: int
     steps: int
     steps_per_epoch: int
     smallest_batch: int
+    usual_batch: int
     learning_rate: float
     scales_rate: bool
     largest_batch: int = 128
 
     def choose_batch_size(self, num_series: int) -> int:
         """Returns the series of an optimizer step, a power of two."""
-        power = 2 ** int(math.log2(max(num_series / self.steps_per_epoch, 1)))
-        return min(max(power, self.smallest_batch), self.largest_batch)
+        few, many = (_power_of_two(num_series / steps) for steps in (self.steps_per_epoch, MANY_STEPS))
+        return max(min(max(few, self.smallest_batch), self.usual_batch), min(many, self.largest_batch))
 
     def choose_learning_rate(self, batch_size: int) -> float:
         """Returns the highest learning rate for so many series in an optimizer step."""
-        share = min(batch_size / self.largest_batch, 1)
+        share = min(batch_size, self.largest_batch) / self.usual_batch
         return self.learning_rate * math.sqrt(share) if self.scales_rate else self.learning_rate
 
     def choose_epochs(self, steps_per_epoch: int) -> tuple[int, int]:
@@ -68,18 +72,44 @@ class TrainingDefaults:
     def as_arguments(self) -> dict[str, Any]:
         """Returns what stands in [`RunArguments`] as long as the number of series is not known."""
         return {
-            "per_device_train_batch_size": self.largest_batch,
+            "per_device_train_batch_size": self.usual_batch,
             "learning_rate": self.learning_rate,
             "num_train_epochs": self.epochs,
             **{f"{part}_strategy": "epoch" for part in WATCHED},
         }
 
 
+def _power_of_two(number: float) -> int:
+    """Returns the largest power of two that is not above a number, and 1 at least."""
+    return 2 ** int(math.log2(max(number, 1)))
+
+
 PRE_TRAINING = TrainingDefaults(
-    epochs=100, steps=1000, steps_per_epoch=32, smallest_batch=16, learning_rate=2e-3, scales_rate=True
+    epochs=30,
+    steps=1000,
+    steps_per_epoch=32,
+    smallest_batch=16,
+    usual_batch=32,
+    learning_rate=1e-3,
+    scales_rate=True,
+)
+PAPER_PRE_TRAINING = TrainingDefaults(
+    epochs=100,
+    steps=0,
+    steps_per_epoch=1,
+    smallest_batch=128,
+    usual_batch=128,
+    learning_rate=2e-3,
+    scales_rate=False,
 )
 FINE_TUNING = TrainingDefaults(
-    epochs=30, steps=300, steps_per_epoch=16, smallest_batch=8, learning_rate=1e-3, scales_rate=False
+    epochs=30,
+    steps=300,
+    steps_per_epoch=16,
+    smallest_batch=8,
+    usual_batch=128,
+    learning_rate=1e-3,
+    scales_rate=False,
 )
 
 
@@ -102,8 +132,8 @@ def fit_arguments(arguments: Any, num_series: int) -> str:
     >>> from timemae import PreTrainingArguments, fit_arguments
 
     >>> arguments = PreTrainingArguments("outputs/pretrained")
-    >>> fit_arguments(arguments, 216)
-    'batches of 16 make 14 steps an epoch, learning rate 0.00071, 100 epochs make 1400 steps'
+    >>> fit_arguments(arguments, 6000)
+    'batches of 32 make 188 steps an epoch, learning rate 0.001, 30 epochs make 5640 steps'
     ```"""
     chosen, defaults, not_given = [], arguments.defaults, arguments.not_given
     parts = arguments.world_size * max(1, arguments.n_gpu) * arguments.gradient_accumulation_steps

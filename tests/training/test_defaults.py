@@ -6,7 +6,7 @@ import pytest
 
 from data_timemae import load_time_series
 from timemae import FineTuningArguments, PreTrainingArguments, fit_arguments, make_config
-from training_timemae.defaults import choose_patch_length
+from training_timemae.defaults import PAPER_PRE_TRAINING, choose_patch_length
 
 
 @pytest.mark.parametrize(
@@ -20,9 +20,11 @@ def test_windows(shortest, longest, expected):
 @pytest.mark.parametrize(
     ("made", "num_series", "batch", "rate", "epochs"),
     [
-        (PreTrainingArguments, 5881, 128, 2e-3, 100),
-        (PreTrainingArguments, 1200, 32, 1e-3, 100),
-        (PreTrainingArguments, 87, 16, 2e-3 / 8**0.5, 168),  # of 6 steps each
+        (PreTrainingArguments, 100_000, 128, 2e-3, 30),
+        (PreTrainingArguments, 33_000, 64, 2e-3 / 2**0.5, 30),
+        (PreTrainingArguments, 5881, 32, 1e-3, 30),
+        (PreTrainingArguments, 1200, 32, 1e-3, 30),
+        (PreTrainingArguments, 87, 16, 1e-3 / 2**0.5, 168),  # of 6 steps each
         (FineTuningArguments, 5881, 128, 1e-3, 30),
         (FineTuningArguments, 600, 32, 1e-3, 30),
         (FineTuningArguments, 40, 8, 1e-3, 60),
@@ -30,7 +32,7 @@ def test_windows(shortest, longest, expected):
 )
 def test_training_fits_the_number_of_series(made, num_series, batch, rate, epochs, tmp_path):
     arguments = made(tmp_path, use_cpu=True)
-    assert arguments.per_device_train_batch_size == 128  # as long as no data are known
+    assert arguments.per_device_train_batch_size == {PreTrainingArguments: 32, FineTuningArguments: 128}[made]
     text = fit_arguments(arguments, num_series)
     chosen = arguments.per_device_train_batch_size, arguments.learning_rate, arguments.num_train_epochs
     assert chosen == (batch, pytest.approx(rate), epochs)
@@ -39,9 +41,9 @@ def test_training_fits_the_number_of_series(made, num_series, batch, rate, epoch
 
 def test_many_short_epochs_are_not_evaluated_and_saved_each(tmp_path):
     arguments = PreTrainingArguments(tmp_path, use_cpu=True)
-    assert "336 epochs make 1008 steps, evaluated and saved each 12 steps" in fit_arguments(arguments, 40)
+    assert "336 epochs make 1008 steps, evaluated and saved each 36 steps" in fit_arguments(arguments, 40)
     for part in ("logging", "eval", "save"):
-        assert getattr(arguments, f"{part}_strategy") == "steps" and getattr(arguments, f"{part}_steps") == 12
+        assert getattr(arguments, f"{part}_strategy") == "steps" and getattr(arguments, f"{part}_steps") == 36
     arguments = PreTrainingArguments(tmp_path, use_cpu=True, save_strategy="no")
     fit_arguments(arguments, 40)
     assert (arguments.save_strategy, arguments.eval_strategy) == ("no", "epoch")
@@ -76,3 +78,10 @@ def test_a_configuration_follows_the_data(vowels, tmp_path):
     assert make_config(unlabelled, patch_length=2).patch_length == 2
     with pytest.raises(ValueError, match="expected series of at most 20 time steps, got 29"):
         make_config(vowels, sequence_length=20)
+
+
+def test_the_paper_has_other_batches_and_epochs(tmp_path):
+    arguments = PreTrainingArguments(tmp_path, use_cpu=True, learning_rate=5e-4)
+    arguments.use_defaults(PAPER_PRE_TRAINING)
+    assert fit_arguments(arguments, 5881) == "batches of 128 make 46 steps an epoch, 100 epochs make 4600 steps"
+    assert (arguments.per_device_train_batch_size, arguments.learning_rate) == (128, 5e-4)
