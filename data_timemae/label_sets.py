@@ -86,7 +86,7 @@ def encode_sets(
     else:
         names, marks = _read_lists(splits, columns[0], place, unit)
     encoded = {
-        name: split.remove_columns(columns).add_column(SETS, encode_marks(marks[name]).to_pylist())
+        name: split.remove_columns(columns).add_column(SETS, encode_marks(*marks[name]).to_pylist())
         for name, split in splits.items()
     }
     # From here on a set is a class.
@@ -95,10 +95,12 @@ def encode_sets(
     return encoded, replace(roles, labels=SETS, label_set=(), task="classification"), names
 
 
-def encode_marks(marks: np.ndarray) -> pa.Array:
-    """Returns a text of "0" and "1" for each row of `marks`, bool of shape `(num_rows, num_labels)`."""
+def encode_marks(marks: np.ndarray, missing: np.ndarray | None = None) -> pa.Array:
+    """Returns a text of "0" and "1" for each row of `marks`, bool of shape `(num_rows, num_labels)`; null where it is
+    `missing`, bool of shape `(num_rows,)`."""
     characters = (marks + ord("0")).astype(np.uint8)
-    return pa.array(np.ascontiguousarray(characters).view(f"S{marks.shape[1]}").ravel().astype(str))
+    texts = np.ascontiguousarray(characters).view(f"S{marks.shape[1]}").ravel().astype(str)
+    return pa.array(texts, pa.string(), mask=missing)
 
 
 def check_marks(values: np.ndarray, locate: Callable[[int], str]) -> np.ndarray:
@@ -118,15 +120,21 @@ def check_marks(values: np.ndarray, locate: Callable[[int], str]) -> np.ndarray:
     return values.astype(bool)
 
 
-def _read_columns(dataset: Dataset, columns: list[str], place: str, unit: str) -> np.ndarray:
-    """Returns the marks of columns of 0 and 1, bool of shape `(num_rows, num_columns)`."""
-    marks = np.empty((len(dataset), len(columns)), bool)
+def _read_columns(dataset: Dataset, columns: list[str], place: str, unit: str) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the marks of columns of 0 and 1, bool of shape `(num_rows, num_columns)`, and which rows have none in
+    any column, `(num_rows,)`."""
+    numbers = np.empty((len(dataset), len(columns)))
     for index, name in enumerate(columns):
         for start, column in read_column(dataset, name):
             locate = _locate(f"{place}, {name!r}: {unit}", start)
-            numbers = to_floats(column, place, locate)
-            marks[start : start + len(column), index] = check_marks(numbers, locate)
-    return marks
+            numbers[start : start + len(column), index] = to_floats(column, place, locate)
+    missing: np.ndarray = np.isnan(numbers).all(axis=1)
+    numbers[missing] = 0
+    marks = [
+        check_marks(column, _locate(f"{place}, {name!r}: {unit}", 0))
+        for name, column in zip(columns, numbers.T, strict=True)
+    ]
+    return np.stack(marks, axis=1), missing
 
 
 def _locate(place: str, first_row: int) -> Callable[[int], str]:
@@ -135,29 +143,28 @@ def _locate(place: str, first_row: int) -> Callable[[int], str]:
 
 def _read_lists(
     splits: dict[str, Dataset], column: str, place: str, unit: str
-) -> tuple[list[str], dict[str, np.ndarray]]:
-    """Returns the names of the labels, and the marks of each split, of a column of lists."""
+) -> tuple[list[str], dict[str, tuple[np.ndarray, np.ndarray]]]:
+    """Returns the names of the labels, and the marks of each split and which of its rows have none, of a column of
+    lists."""
     lists: dict[str, pa.ListArray] = {}
     for name, dataset in splits.items():
         parts = [without_extension(part) for _, part in read_column(dataset, column)]
-        found = pa.chunked_array(parts).combine_chunks()
-        if found.null_count:
-            row = pc.index(found.is_null(), True).as_py()
-            raise TimeSeriesDataError(f"{place}, {name}, {column!r}: {unit} {row} has no label: expected a list")
-        lists[name] = found
+        lists[name] = pa.chunked_array(parts).combine_chunks()
+    missing = {name: found.is_null().to_numpy(zero_copy_only=False) for name, found in lists.items()}
     feature = getattr(splits["train"].features[column], "feature", None)
-    lengths = {length for found in lists.values() for length in pc.unique(pc.list_value_length(found)).to_pylist()}
+    lengths = {
+        length for found in lists.values() for length in pc.unique(pc.list_value_length(found)).drop_null().to_pylist()
+    }
+    marks: dict[str, np.ndarray] = {}
     flat = {name: pc.list_flatten(found) for name, found in lists.items()}
     if not isinstance(feature, ClassLabel) and len(lengths) == 1 and _are_marks(flat.values()):
         width = lengths.pop()
         names = read_description(splits["train"]).get("label_names") or [str(label) for label in range(width)]
-        marks = {
-            name: check_marks(
-                to_floats(values, place, str), locate_vectors(f"{place}, {name}, {column!r}: {unit}", width)
-            ).reshape(-1, width)
-            for name, values in flat.items()
-        }
-        return names, marks
+        for name, values in flat.items():
+            locate = locate_vectors(f"{place}, {name}, {column!r}: labelled {unit}", width)
+            marks[name] = np.zeros((len(missing[name]), width), bool)
+            marks[name][~missing[name]] = check_marks(to_floats(values, place, str), locate).reshape(-1, width)
+        return names, {name: (found, missing[name]) for name, found in marks.items()}
     if isinstance(feature, ClassLabel):
         names = list(feature.names)
         texts = {name: [names[code] for code in values.to_pylist()] for name, values in flat.items()}
@@ -165,8 +172,9 @@ def _read_lists(
         texts = {name: values.cast(pa.string()).to_pylist() for name, values in flat.items()}
         distinct = {text for found in texts.values() for text in found if text}
         names = sorted(distinct, key=_order_numbers(distinct))
+    if not names:
+        raise TimeSeriesDataError(f"{place}, {column!r}: expected class names, got none in any list")
     codes = {text: index for index, text in enumerate(names)}
-    marks = {}
     for name, found in lists.items():
         rows = pc.list_parent_indices(found).to_numpy()
         marks[name] = np.zeros((len(found), len(names)), bool)
@@ -174,7 +182,7 @@ def _read_lists(
             if not text:
                 raise TimeSeriesDataError(f"{place}, {name}, {column!r}: {unit} {row}: expected names, got {text!r}")
             marks[name][row, codes[text]] = True
-    return names, marks
+    return names, {name: (found, missing[name]) for name, found in marks.items()}
 
 
 def _are_marks(values: Iterable[pa.Array]) -> bool:
@@ -208,10 +216,10 @@ def decode_sets(dataset: Dataset, names: list[str]) -> Dataset:
         names: The names of the labels.
 
     Returns:
-        The data set with `labels` of bool, `(num_labels,)` a series.
+        The data set with `labels` of bool, `(num_labels,)` a series, or null where they are missing.
     """
     codes = dataset.features["labels"].names
-    table = np.array([[mark == "1" for mark in code] for code in codes])
+    table = np.array([[mark == "1" for mark in code] for code in codes]).reshape(-1, len(names))
     features = Features(dataset.features | {"labels": List(Value("bool"), length=len(names))})
     decoded = dataset.with_format("arrow").map(
         _decode_batch, batched=True, features=features, fn_kwargs={"table": table, "schema": features.arrow_schema}
@@ -221,8 +229,11 @@ def decode_sets(dataset: Dataset, names: list[str]) -> Dataset:
 
 
 def _decode_batch(rows: pa.Table, table: np.ndarray, schema: pa.Schema) -> pa.Table:
-    marks = table[rows["labels"].to_numpy()]
-    vectors = pa.FixedSizeListArray.from_arrays(pa.array(marks.ravel()), table.shape[1])
+    found = rows["labels"].combine_chunks()
+    is_known = found.is_valid().to_numpy(zero_copy_only=False)
+    marks = np.zeros((len(found), table.shape[1]), bool)
+    marks[is_known] = table[found.drop_null().to_numpy()]
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array(marks.ravel()), table.shape[1], mask=pa.array(~is_known))
     columns = {name: vectors if name == "labels" else rows[name] for name in schema.names}
     return pa.table(columns, schema=schema)
 
