@@ -128,7 +128,7 @@ def _read_columns(dataset: Dataset, columns: list[str], place: str, unit: str) -
         for start, column in read_column(dataset, name):
             locate = _locate(f"{place}, {name!r}: {unit}", start)
             numbers[start : start + len(column), index] = to_floats(column, place, locate)
-    missing: np.ndarray = np.isnan(numbers).all(axis=1)
+    missing = np.asarray(np.isnan(numbers).all(axis=1))
     numbers[missing] = 0
     marks = [
         check_marks(column, _locate(f"{place}, {name!r}: {unit}", 0))
