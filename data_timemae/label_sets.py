@@ -169,6 +169,8 @@ def _read_lists(
         texts = {name: values.cast(pa.string()).to_pylist() for name, values in flat.items()}
         distinct = {text for found in texts.values() for text in found if text}
         names = sorted(distinct, key=_order_numbers(distinct))
+    if not names:
+        raise TimeSeriesDataError(f"{place}, {column!r}: expected class names, got none in any list")
     codes = {text: index for index, text in enumerate(names)}
     marks = {}
     for name, found in lists.items():
@@ -213,10 +215,10 @@ def decode_sets(dataset: Dataset, names: list[str]) -> Dataset:
         names: The names of the labels.
 
     Returns:
-        The data set with `labels` of bool, `(num_labels,)` a series.
+        The data set with `labels` of bool, `(num_labels,)` a series, or null where they are missing.
     """
     codes = dataset.features["labels"].names
-    table = np.array([[mark == "1" for mark in code] for code in codes])
+    table = np.array([[mark == "1" for mark in code] for code in codes]).reshape(-1, len(names))
     features = Features(dataset.features | {"labels": List(Value("bool"), length=len(names))})
     decoded = dataset.with_format("arrow").map(
         _decode_batch, batched=True, features=features, fn_kwargs={"table": table, "schema": features.arrow_schema}
@@ -226,10 +228,11 @@ def decode_sets(dataset: Dataset, names: list[str]) -> Dataset:
 
 
 def _decode_batch(rows: pa.Table, table: np.ndarray, schema: pa.Schema) -> pa.Table:
-    labels = rows["labels"].combine_chunks()
-    marks = table[labels.fill_null(0).to_numpy()]
-    missing = pa.array(labels.is_null().to_numpy(zero_copy_only=False))
-    vectors = pa.FixedSizeListArray.from_arrays(pa.array(marks.ravel()), table.shape[1], mask=missing)
+    found = rows["labels"].combine_chunks()
+    is_known = found.is_valid().to_numpy(zero_copy_only=False)
+    marks = np.zeros((len(found), table.shape[1]), bool)
+    marks[is_known] = table[found.drop_null().to_numpy()]
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array(marks.ravel()), table.shape[1], mask=pa.array(~is_known))
     columns = {name: vectors if name == "labels" else rows[name] for name in schema.names}
     return pa.table(columns, schema=schema)
 

@@ -7,6 +7,8 @@ from data_sources import WRITERS, make_arrays, make_long, make_wide
 from datasets import ClassLabel, Dataset, Features, List, Value, load_from_disk
 
 from data_timemae import TimeSeriesDataError, label_names, load_time_series, summarise
+from data_timemae.label_sets import decode_sets, encode_sets
+from data_timemae.roles import Roles
 
 
 pytestmark = pytest.mark.usefixtures("datasets_cache")
@@ -34,7 +36,7 @@ def test_columns_of_0_and_1(tmp_path, kind, caplog):
     assert [len(part) for part in split.values()] == [15, 5]
     for column, values, message in (
         ("rough", [0, 1, 2] + [0] * 17, "'rough': series 2: expected 0 or 1, as there are several.* got 2"),
-        ("worn", [0, None] + [1] * 18, "'worn': series 1 has no label"),
+        ("worn", [0, None] + [1] * 18, "'worn': series 1 has no label: expected 0 or 1"),
     ):
         WRITERS[kind](frame.assign(**{column: values}), tmp_path / f"bad.{kind}")
         with pytest.raises(TimeSeriesDataError, match=message):
@@ -103,3 +105,21 @@ def test_options_that_contradict_each_other(tmp_path):
         load_time_series(tmp_path / "wide.csv", label_column=["label", "b"])
     with pytest.raises(TimeSeriesDataError, match=r"labels of shape \(cases, labels\)"):
         load_time_series("JapaneseVowels", task="multi_label")
+
+
+def test_series_without_labels():
+    """They are no labels of 0: a set of which all marks are missing is missing."""
+    values, _ = make_arrays(4)
+    columns = {"past_values": values.tolist()}
+    lists = Dataset.from_dict(columns | {"labels": [["loud"], None, [], ["worn"]]})
+    marks = Dataset.from_dict(columns | {"loud": [1, None, 0, 0], "worn": [0, None, 0, 1]})
+    for source, roles in (
+        (lists, Roles(values=["past_values"], labels="labels")),
+        (marks, Roles(values=["past_values"], label_set=("loud", "worn"))),
+    ):
+        encoded, _, names = encode_sets({"train": source}, roles, "here")
+        assert names == ["loud", "worn"] and encoded["train"]["(labels)"][:] == ["10", None, "00", "01"]
+    feature = ClassLabel(names=["00", "01", "10"])
+    coded = Dataset.from_dict({"labels": [2, None, 0, 1]}, features=Features(labels=feature))
+    decoded = decode_sets(coded, ["loud", "worn"])
+    assert decoded.with_format(None)["labels"][:] == [[True, False], None, [False, False], [False, True]]
