@@ -57,6 +57,13 @@ class ShuffledRows(torch.utils.data.Sampler[int]):
             yield from rows.tolist()
 
 
+class EarlyStopping(EarlyStoppingCallback):
+    """`EarlyStoppingCallback` that counts anew in the next run of a trainer, such as the next trial of a search."""
+
+    def on_train_end(self, args, state, control, **kwargs):
+        self.early_stopping_patience_counter = 0
+
+
 class TimeMAETrainer(ResumableTrainer):
     """
     [`ResumableTrainer`] with the following differences.
@@ -90,7 +97,7 @@ class TimeMAETrainer(ResumableTrainer):
         if patience is not None:
             if self.eval_dataset is None:
                 raise ValueError("expected validation series for early stopping, got none (--validation_size)")
-            self.add_callback(EarlyStoppingCallback(patience))
+            self.add_callback(EarlyStopping(patience))
 
     def _follow_task(self) -> None:
         """Takes the metrics and the loss that the task and the arguments ask for."""

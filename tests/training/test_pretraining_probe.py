@@ -3,6 +3,7 @@ import torch
 from datasets import Dataset
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from test_trainers import pretrain
+from transformers import EarlyStoppingCallback
 
 from timemae import TimeMAEForPreTraining, extract_features, probe_scores
 from training_timemae import FineTuningArguments, PreTrainingArguments, PreTrainingTrainer, TimeMAEDataCollator
@@ -86,6 +87,8 @@ def test_early_stopping_by_the_probe(few, vowels_config, tmp_path, monkeypatch):
 
     stopped = run("stopped")
     stopped.train()
+    [stopping] = [one for one in stopped.callback_handler.callbacks if isinstance(one, EarlyStoppingCallback)]
+    assert stopping.early_stopping_patience_counter == 0  # as the next trial of a search would begin with it
     assert stopped.state.epoch == 4 and stopped.state.best_metric == 0.6 and stopped.state.best_global_step == 2
     resumed = run("resumed")  # after epoch 3, when one of the two is used up
     resumed.train(str(tmp_path / "stopped" / "checkpoint-3"))
