@@ -83,7 +83,7 @@ def run_snippet(card: ModelCard, directory, monkeypatch) -> dict:
 
 @pytest.mark.slow
 def test_cards_of_the_scripts(run_script, tmp_path, monkeypatch):
-    data = ["--dataset", "JapaneseVowels", "--num_train_epochs", 1]
+    data = ["--dataset", "JapaneseVowels", "--num_train_epochs", 1, "--per_device_train_batch_size", 128]
     run_script("run_pretraining.py", *data, "--output_dir", "pretrained", *SMALL)
     card = ModelCard.load(tmp_path / "pretrained" / "README.md")
     pattern = PATTERN.format(
@@ -97,7 +97,7 @@ def test_cards_of_the_scripts(run_script, tmp_path, monkeypatch):
     assert {split for split, _ in metrics_of(card)} == {"validation"}
     assert metrics_of(card).keys() >= {("validation", name) for name in ("loss", "mcc_loss", "codebook_perplexity")}
     names = run_snippet(card, tmp_path / "pretrained", monkeypatch)
-    assert names["output"].shape == (1, 16) and names["model"].config.num_labels == 3
+    assert names["output"].shape == (1, 96) and names["model"].config.num_labels == 3
 
     run_script(
         "run_classification.py",
@@ -111,7 +111,7 @@ def test_cards_of_the_scripts(run_script, tmp_path, monkeypatch):
         summary=r"A classifier of time series; its labels: 1, 2, 3, 4, 5, 6, 7, 8, 9\.",
         license=r"CC BY 4\.0",
         start="pretrained",
-        weights=r"153 of [\d,]+",
+        weights=r"873 of [\d,]+",
     )
     assert re.fullmatch(pattern.strip(), card.text.strip(), flags=re.DOTALL)
     assert card.data.base_model is None and card.data.library_name == "transformers"
