@@ -39,12 +39,13 @@ from training_timemae import (
     load_exhibit,
     plot_explanation,
     plot_masked_series,
+    plot_timeline,
     predict_hidden_windows,
 )
 from training_timemae.explanation import METHODS, Method
+from training_timemae.terminal import run_script
 
 
-MAX_CHANNELS = 4  # in the picture of a timeline
 PREDICTED = "the predicted class"
 STYLE = """
 .gradio-container { max-width: 1120px !important; }
@@ -124,35 +125,6 @@ def ask(values: np.ndarray, exhibit: Exhibit) -> Answer:
     if len(scores) == 1:
         return Answer(f"{next(iter(scores.values())):.4g}", timeline)
     return Answer(", ".join(f"{label}: {score:.4g}" for label, score in scores.items()), timeline)
-
-
-def plot_timeline(values: np.ndarray, timeline: list[dict[str, Any]], labels: list[str]) -> Figure:
-    """
-    Draws a long recording and below it the class of each window, the paler the less probable.
-
-    Args:
-        values: of shape `(time, num_channels)`; the first four channels are drawn.
-        timeline: of an [`Answer`].
-        labels: of the model, in their order, which gives the colours.
-
-    Returns:
-        the figure.
-    """
-    figure, (series, classes) = plt.subplots(
-        2, 1, figsize=(11, 4), sharex=True, layout="constrained", height_ratios=[3, 1 + 0.1 * len(labels)]
-    )
-    series.plot(values[:, :MAX_CHANNELS], linewidth=0.8)
-    series.set(ylabel="values", xlim=(-0.5, len(values) - 0.5))
-    colors = plt.get_cmap("tab10" if len(labels) <= 10 else "tab20")
-    found = [label for label in labels if label in {str(entry["label"]) for entry in timeline}]
-    for entry in timeline:
-        label = str(entry["label"])
-        bar = [(entry["start"] - 0.5, entry["end"] - entry["start"])]
-        color, alpha = colors(labels.index(label) % colors.N), float(np.clip(entry["score"], 0.15, 1))
-        classes.broken_barh(bar, (found.index(label) - 0.4, 0.8), color=color, alpha=alpha)
-    classes.set(yticks=range(len(found)), yticklabels=found, xlabel="time step", ylim=(len(found) - 0.5, -0.5))
-    classes.grid(axis="y", alpha=0.3)
-    return figure
 
 
 def draw(make: Callable[[], Figure]) -> tuple[Figure | None, str]:
@@ -305,7 +277,7 @@ def make_page(exhibit: Exhibit) -> gr.Blocks:
                     entry = answer.timeline[min(number, len(answer.timeline)) - 1]
                     shown[long] = gr.Column(visible=True)
                     shown[stretch] = gr.Slider(maximum=max(2, len(answer.timeline)))
-                    shown[times], _ = draw(partial(plot_timeline, values, answer.timeline, labels))
+                    shown[times], _ = draw(partial(plot_timeline, answer.timeline, values, exhibit.names))
                     summary += f", cut into {len(answer.timeline)} windows; the mean of their probabilities:"
                     values = values[entry["start"] : entry["end"]]
                 if exhibit.pretrained is not None and exhibit.pretrained_extractor is not None:
@@ -370,4 +342,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

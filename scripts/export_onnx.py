@@ -17,6 +17,7 @@ from transformers.utils import logging
 from feature_extraction_timemae import TimeMAEFeatureExtractor
 from modeling_timemae import TimeMAEForTimeSeriesClassification
 from training_timemae.export import export_onnx
+from training_timemae.terminal import run_script
 
 
 def main() -> None:
@@ -26,22 +27,19 @@ def main() -> None:
     parser.add_argument("--int8", action="store_true", help="round the weights of linear maps to 8 bits")
     arguments = parser.parse_args()
     logging.set_verbosity_error()
-    try:
-        model, loading = TimeMAEForTimeSeriesClassification.from_pretrained(
-            arguments.model_name_or_path, output_loading_info=True
+    model, loading = TimeMAEForTimeSeriesClassification.from_pretrained(
+        arguments.model_name_or_path, output_loading_info=True
+    )
+    if loading["missing_keys"]:
+        raise ValueError(
+            f"expected a classifier in {arguments.model_name_or_path}, got a checkpoint without "
+            f"{', '.join(sorted(loading['missing_keys']))}; train it with scripts/run_classification.py"
         )
-        if loading["missing_keys"]:
-            raise ValueError(
-                f"expected a classifier in {arguments.model_name_or_path}, got a checkpoint without "
-                f"{', '.join(sorted(loading['missing_keys']))}: train it with scripts/run_classification.py"
-            )
-        extractor = TimeMAEFeatureExtractor.from_pretrained(arguments.model_name_or_path)
-        export_onnx(model, extractor, arguments.output_path, arguments.int8)
-    except (OSError, ValueError) as error:
-        parser.error(str(error))
+    extractor = TimeMAEFeatureExtractor.from_pretrained(arguments.model_name_or_path)
+    export_onnx(model, extractor, arguments.output_path, arguments.int8)
     size = arguments.output_path.stat().st_size
     print(f"{arguments.model_name_or_path} -> {arguments.output_path}: {size / 1e6:.1f} MB")
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)
