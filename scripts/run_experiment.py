@@ -219,8 +219,8 @@ def main() -> None:
 def run_experiment(arguments: argparse.Namespace, output: Path, started: float) -> None:
     """Makes what is not yet there of the experiment, in an output directory that this process holds."""
     settings = {name: value for name, value in vars(arguments).items() if name not in ("output_dir", "seeds")}
-    check_same_settings(output, "experiment", settings)
     check_classes(arguments.dataset)
+    check_same_settings(output, "experiment", settings)
 
     directories = {seed: output / f"seed-{seed}" if len(arguments.seeds) > 1 else output for seed in arguments.seeds}
     try:

@@ -82,6 +82,9 @@ def test_an_experiment_that_cannot_start_leaves_nothing(run_script, tmp_path, mo
 
     monkeypatch.setattr(subprocess, "run", fail)
     with pytest.raises(ChildProcessError, match="expected scripts/run_pretraining.py to end well, got exit status 1;"):
+        run_script("run_experiment.py", *flags(dataset="JapaneseVowels", output_dir="experiment"))
+    assert not (tmp_path / "experiment").exists()
+    with pytest.raises(FileNotFoundError, match="NoSuchSet: expected a file"):
         run_script("run_experiment.py", *flags(dataset="NoSuchSet", output_dir="experiment"))
     assert not (tmp_path / "experiment").exists()
 

@@ -27,7 +27,7 @@ def test_an_evaluation_gives_the_accuracy_of_a_probe_and_changes_nothing(few, vo
     vowels_config.hidden_dropout_prob = 0.1
     trainers = []
     for eval_probe in (False, True):
-        trainer = pretrain(few, vowels_config, tmp_path, save_strategy="no", max_steps=3, eval_probe=eval_probe)
+        trainer = pretrain(few, vowels_config, tmp_path, save_strategy="no", num_train_epochs=3, eval_probe=eval_probe)
         trainer.train()
         trainers.append(trainer)
     plain, probed = trainers

@@ -34,7 +34,11 @@ def pretrain(vowels, config, output_dir, **arguments):
     trainer = PreTrainingTrainer(
         TimeMAEForPreTraining(config),
         PreTrainingArguments(
-            output_dir=output_dir, num_train_epochs=3, use_cpu=True, disable_tqdm=True, seed=0, **arguments
+            **{"num_train_epochs": 3, "per_device_train_batch_size": 128} | arguments,
+            output_dir=output_dir,
+            use_cpu=True,
+            disable_tqdm=True,
+            seed=0,
         ),
         train_dataset=vowels["train"],
         eval_dataset=with_fixed_masks(vowels["validation"], config.patch_length),
@@ -315,7 +319,14 @@ def with_huge_value(dataset, row, channel):
 def unnormalised(vowels, model, directory, trainer_class=PreTrainingTrainer, **arguments):
     return trainer_class(
         model,
-        PreTrainingArguments(output_dir=directory, num_train_epochs=2, use_cpu=True, disable_tqdm=True, **arguments),
+        PreTrainingArguments(
+            output_dir=directory,
+            num_train_epochs=2,
+            per_device_train_batch_size=128,
+            use_cpu=True,
+            disable_tqdm=True,
+            **arguments,
+        ),
         train_dataset=vowels["train"],
         eval_dataset=vowels["validation"],
         data_collator=TimeMAEDataCollator(make_feature_extractor(vowels, "none")),
