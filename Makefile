@@ -26,15 +26,10 @@ TESTS ?=
 
 demo: .venv/installed
 	rm -rf outputs/demo
-	$(BIN)/python scripts/run_experiment.py --dataset JapaneseVowels --patch_length 3 --batch_size 64 \
-		--validation_size 0 --label_fraction 0.07 --seeds 0 1 2 \
-		--pretraining_epochs 60 --fine_tuning_epochs 60 --output_dir outputs/demo \
-		--pretraining_arguments "--num_hidden_layers 4 --decoder_num_hidden_layers 2 --save_strategy no \
-		--learning_rate 2e-3" \
+	$(BIN)/python scripts/run_experiment.py --dataset JapaneseVowels \
+		--validation_size 0 --label_fraction 0.07 --seeds 0 1 2 --output_dir outputs/demo \
+		--pretraining_arguments "--num_hidden_layers 4 --decoder_num_hidden_layers 2 --save_strategy no" \
 		--fine_tuning_arguments "--save_strategy no"
-
-app: .venv/installed
-	$(BIN)/python scripts/app.py --model_name_or_path outputs/demo
 
 bench: .venv/installed
 	rm -rf outputs/benchmark

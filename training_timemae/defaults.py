@@ -151,13 +151,21 @@ def fit_arguments(arguments: Any, num_series: int) -> str:
         chosen.append(
             f"{arguments.num_train_epochs} epochs make {count(arguments.num_train_epochs * steps_per_epoch, 'step')}"
         )
-        if interval > 1 and all(f"{part}_strategy" in not_given for part in WATCHED):
-            for part in WATCHED:
-                kind = type(getattr(arguments, f"{part}_strategy"))
-                setattr(arguments, f"{part}_strategy", kind("steps"))
-                setattr(arguments, f"{part}_steps", interval * steps_per_epoch)
-            chosen.append(f"evaluated and saved each {count(interval * steps_per_epoch, 'step')}")
+        if interval > 1:
+            chosen += _watch_less(arguments, interval * steps_per_epoch)
     return ", ".join(chosen)
+
+
+def _watch_less(arguments: Any, steps: int) -> list[str]:
+    """Logs, evaluates and saves each so many steps, where it is not given when; returns that in words."""
+    parts = [part for part in WATCHED if f"{part}_strategy" in arguments.not_given]
+    if "eval" not in parts or "save" not in parts:  # they have to agree where the best checkpoint is kept
+        parts = [part for part in parts if part == "logging"]
+    for part in parts:
+        kind = type(getattr(arguments, f"{part}_strategy"))
+        setattr(arguments, f"{part}_strategy", kind("steps"))
+        setattr(arguments, f"{part}_steps", steps)
+    return [f"evaluated and saved each {count(steps, 'step')}"] if "save" in parts else []
 
 
 def count(number: int, thing: str) -> str:

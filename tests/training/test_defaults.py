@@ -46,7 +46,7 @@ def test_many_short_epochs_are_not_evaluated_and_saved_each(tmp_path):
         assert getattr(arguments, f"{part}_strategy") == "steps" and getattr(arguments, f"{part}_steps") == 36
     arguments = PreTrainingArguments(tmp_path, use_cpu=True, save_strategy="no")
     fit_arguments(arguments, 40)
-    assert (arguments.save_strategy, arguments.eval_strategy) == ("no", "epoch")
+    assert (arguments.save_strategy, arguments.eval_strategy, arguments.logging_strategy) == ("no", "epoch", "steps")
 
 
 def test_what_is_given_stays(tmp_path):
