@@ -24,6 +24,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from training_timemae.checkpoints import find_checkpoint
 from training_timemae.results import (
@@ -77,23 +78,37 @@ def option(name: str, value: object | None) -> list[object]:
     return [] if value is None else [name, value]
 
 
-def check_classes(name: str) -> None:
-    """Raises ValueError, before anything is trained, if the labels of a data set are not classes."""
+def load(arguments: argparse.Namespace) -> Any:
+    """Returns the splits of the data set, those series that have a label."""
+    from training_timemae import DataArguments, load_data
+    from training_timemae.parser import ScriptParser
+
+    options = ["--dataset", arguments.dataset, *shlex.split(arguments.data_arguments)]
+    (data_arguments,) = ScriptParser((DataArguments,)).parse_args_into_dataclasses(options)
+    return load_data(data_arguments, needs_labels=True)
+
+
+def check_data(arguments: argparse.Namespace) -> None:
+    """Raises ValueError, before anything is trained, if labels are not classes, or there is no test split."""
     from datasets import ClassLabel
 
-    from data_timemae import load_time_series
-
-    feature = load_time_series(name)["train"].features.get("labels")
+    dataset = load(arguments)
+    feature = dataset["train"].features["labels"]
     if not isinstance(feature, ClassLabel):
         raise ValueError(
             f"expected a data set with one class a series, got labels {feature}: run_pretraining.py, "
             "run_linear_probe.py and run_classification.py take others"
+        )
+    if "test" not in dataset:
+        raise ValueError(
+            f"expected a test split with labels, got {[*dataset]}: --data_arguments '--test_size 0.2' holds one out"
         )
 
 
 def run_seed(arguments: argparse.Namespace, seed: int, output: Path) -> dict[str, dict]:
     """Returns the metrics of each part for one seed."""
     data = ["--dataset", arguments.dataset, "--validation_size", arguments.validation_size, "--seed", seed]
+    data += shlex.split(arguments.data_arguments)
     batch = option("--per_device_train_batch_size", arguments.batch_size)
     labelled, fine_tuning = data, [*batch, *option("--num_train_epochs", arguments.fine_tuning_epochs)]
     if arguments.label_fraction is not None:
@@ -153,7 +168,7 @@ def plot(arguments: argparse.Namespace, metrics: dict[str, dict], directory: Pat
     from datasets import concatenate_datasets
     from transformers import set_seed
 
-    from data_timemae import channel_names, load_time_series
+    from data_timemae import channel_names
     from feature_extraction_timemae import TimeMAEFeatureExtractor
     from modeling_timemae import TimeMAEForPreTraining, TimeMAEModel
     from training_timemae import (
@@ -164,7 +179,7 @@ def plot(arguments: argparse.Namespace, metrics: dict[str, dict], directory: Pat
         plot_representations,
     )
 
-    dataset = load_time_series(arguments.dataset)
+    dataset = load(arguments)
     names = dataset["train"].features["labels"].names
     extractor = TimeMAEFeatureExtractor.from_pretrained(directory / "pretrained")
     model = TimeMAEForPreTraining.from_pretrained(directory / "pretrained")
@@ -207,6 +222,11 @@ def main() -> None:
         "By default they see all labels, and fine-tuning keeps the best checkpoint on validation.",
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[42], help="of the runs (default: 42)")
+    parser.add_argument(
+        "--data_arguments",
+        default="",
+        help="how the data are read, in one string, such as \"--file_pattern '{label}/{group}_{}.csv' --window 100\"",
+    )
     parser.add_argument("--pretraining_arguments", default="", help="more for run_pretraining.py, in one string")
     parser.add_argument("--fine_tuning_arguments", default="", help="more for run_classification.py, in one string")
     arguments = parser.parse_args()
@@ -219,7 +239,7 @@ def main() -> None:
 def run_experiment(arguments: argparse.Namespace, output: Path, started: float) -> None:
     """Makes what is not yet there of the experiment, in an output directory that this process holds."""
     settings = {name: value for name, value in vars(arguments).items() if name not in ("output_dir", "seeds")}
-    check_classes(arguments.dataset)
+    check_data(arguments)
     check_same_settings(output, "experiment", settings)
 
     directories = {seed: output / f"seed-{seed}" if len(arguments.seeds) > 1 else output for seed in arguments.seeds}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, flags, read_results
 
-from timemae import TimeMAEForPreTraining, TimeMAEForTimeSeriesClassification
+from timemae import TimeMAEFeatureExtractor, TimeMAEForPreTraining, TimeMAEForTimeSeriesClassification
 
 
 def test_numbers_to_predict_are_refused_before_training(run_script, tmp_path):
@@ -37,11 +37,13 @@ def test_few_labels_are_seen_by_all_parts_but_pretraining(tmp_path, monkeypatch)
         "fine_tuning_arguments": "--learning_rate 0.1",
     }
     for fraction in (None, 0.05):
-        script["run_seed"](argparse.Namespace(label_fraction=fraction, **settings), 7, tmp_path)
+        script["run_seed"](
+            argparse.Namespace(label_fraction=fraction, data_arguments="--window 30", **settings), 7, tmp_path
+        )
         for part, command in commands.items():
             text = " ".join(command)
             assert ("--train_fraction 0.05" in text) == (part != "pretrained" and fraction is not None)
-            assert ("--split_seed 7" in text) == (fraction is not None)
+            assert ("--split_seed 7" in text) == (fraction is not None) and "--window 30" in text
             fine_tuned = part in ("classifier", "from_scratch")
             assert ("--no_load_best_model_at_end" in text) == (fine_tuned and fraction is not None)
             assert ("--learning_rate 0.1" in text) == fine_tuned
@@ -128,3 +130,28 @@ def test_experiment(run_script, tmp_path, capfd, monkeypatch):
     run_script("run_experiment.py", *flags(**settings), "--seeds", 0, 1)
     with pytest.raises(ValueError, match="got another patch_length"):
         run_script("run_experiment.py", *flags(**{**settings, "patch_length": 2}))
+
+
+@pytest.mark.slow
+def test_an_experiment_on_a_folder_of_recordings(run_script, tmp_path):
+    generator = np.random.default_rng(0)
+    for activity in ("walk", "run"):
+        for subject in range(6):
+            path = tmp_path / "phone" / activity / f"s{subject}.csv"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            values = np.sin(np.arange(120) * (0.2 + 0.4 * (activity == "run"))) + generator.normal(0, 0.1, size=120)
+            path.write_text("\n".join(["x", *map(str, values)]))
+    settings = {
+        "dataset": tmp_path / "phone",
+        "output_dir": "experiment",
+        "pretraining_epochs": 1,
+        "fine_tuning_epochs": 1,
+        "pretraining_arguments": "--hidden_size 16 --num_hidden_layers 1 --decoder_num_hidden_layers 1",
+    }
+    reading = "--file_pattern '{label}/{group}.csv' --window 30"
+    with pytest.raises(ValueError, match="expected a test split .*--test_size 0.2"):
+        run_script("run_experiment.py", *flags(**settings), "--data_arguments", reading)
+    run_script("run_experiment.py", *flags(**settings), "--data_arguments", f"{reading} --test_size 0.3")
+    extractor = TimeMAEFeatureExtractor.from_pretrained(tmp_path / "experiment" / "classifier")
+    assert extractor.window_length == 30
+    assert (tmp_path / "experiment" / "confusion_matrix.png").is_file()
