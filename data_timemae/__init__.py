@@ -24,7 +24,6 @@ back to numpy. `intervals` looks after the times of steps; `windows`, `splits`, 
 was read.
 """
 
-import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -38,7 +37,7 @@ from .formatting import TIME_SERIES_FORMAT
 from .in_memory import is_in_memory, read_memory
 from .label_sets import decode_sets, label_names, names_of_sets
 from .labels import Task
-from .reading import Reading
+from .reading import Reading, say
 from .recordings import load_recording
 from .roles import Roles
 from .sources import Options, read_files, read_source
@@ -65,8 +64,6 @@ __all__ = [
     "window_settings",
 ]
 
-
-logger = logging.getLogger(__name__)
 
 
 def load_time_series(
@@ -241,7 +238,7 @@ def load_time_series(
         splits = {name: decode_sets(dataset, names) for name, dataset in splits.items()}
     elif task == "multi_label":
         raise TimeSeriesDataError(f"{place}: expected several labels a series, as the task is 'multi_label', got one")
-    logger.info("%s: %s", place, reading.describe(splits, window is not None))
+    say(f"{place}: {reading.describe(splits, window is not None)}")
     check_classes(splits, place)
     if test_size and "test" not in splits:
         splits["train"], splits["test"] = hold_out(splits["train"], test_size, seed, f"{place}: test")

@@ -1,6 +1,9 @@
 # Copyright 2026 The TimeMAE for Hugging Face authors. Licensed under the Apache License, Version 2.0.
 """What was understood of a source, and the line that says so."""
 
+import logging
+import os
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -12,6 +15,20 @@ from .arrow import channel_names, read_column
 
 TIMES = "\N{MULTIPLICATION SIGN}"
 MANY_NAMES = 6  # of which a line shows the first ones
+
+logger = logging.getLogger("data_timemae")
+
+
+def say(text: str) -> None:
+    """Says something about the data, once for all processes: logged where messages of the level INFO are shown, else
+    printed, unless not even warnings are to be shown.
+    """
+    if os.environ.get("RANK", "0") != "0":
+        return
+    if logger.isEnabledFor(logging.INFO):
+        logger.info("%s", text)
+    elif logger.isEnabledFor(logging.WARNING):
+        print(text, file=sys.stderr, flush=True)
 
 
 @dataclass

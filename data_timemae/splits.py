@@ -16,6 +16,7 @@ from .arrow import read_column
 from .downloads import cache_folder
 from .errors import TimeSeriesDataError
 from .labels import check_labels
+from .reading import say
 
 
 logger = logging.getLogger(__name__)
@@ -337,7 +338,7 @@ def keep_labelled(dataset: DatasetDict | IterableDatasetDict) -> DatasetDict | I
             kept[name] = split
         elif is_known.any():
             kept[name] = _take_rows(split, is_known).with_format(**split.format)
-            logger.info("%s: %d of %d series have no label and stay out", name, np.sum(~is_known), len(split))
+            say(f"{name}: {np.sum(~is_known):,} of {len(split):,} series have no label and stay out")
         elif name == "train":
             raise TimeSeriesDataError("expected a label of at least one series in train, got none")
         else:

@@ -1,13 +1,10 @@
 # Copyright 2026 The TimeMAE for Hugging Face authors. Licensed under the Apache License, Version 2.0.
 """What the scripts share: from arguments to data, feature extractor and model, and the end of a run."""
 
-import contextlib
 import copy
 import dataclasses
 import logging
 import os
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -57,37 +54,17 @@ def load_data(arguments: DataArguments, needs_labels: bool = False) -> Splits:
         for name, value in vars(arguments).items()
         if name not in ("dataset", "dataset_config", "split_seed", "shuffle_buffer", "normalization", "data_license")
     }
-    with _printing_infos("data_timemae"):
-        dataset = load_time_series(
-            arguments.dataset, config=arguments.dataset_config, seed=arguments.split_seed, **options
+    dataset = load_time_series(
+        arguments.dataset, config=arguments.dataset_config, seed=arguments.split_seed, **options
+    )
+    if not needs_labels:
+        return dataset
+    if "labels" not in dataset["train"].column_names:
+        raise ValueError(
+            f"expected labels in {arguments.dataset}, got the columns {dataset['train'].column_names}; "
+            "--label_column names the one that holds them, and run_pretraining.py needs none"
         )
-        if not needs_labels:
-            return dataset
-        if "labels" not in dataset["train"].column_names:
-            raise ValueError(
-                f"expected labels in {arguments.dataset}, got the columns {dataset['train'].column_names}; "
-                "--label_column names the one that holds them, and run_pretraining.py needs none"
-            )
-        return keep_labelled(dataset)
-
-
-@contextlib.contextmanager
-def _printing_infos(name: str) -> Iterator[None]:
-    """Prints what a logger says at the level INFO, which is not shown by default, once for all processes."""
-    source = logging.getLogger(name)
-    if source.isEnabledFor(logging.INFO) or os.environ.get("RANK", "0") != "0":
-        yield
-        return
-    handler = logging.StreamHandler(sys.stdout)
-    handler.addFilter(lambda record: record.levelno == logging.INFO)
-    level = source.level
-    source.addHandler(handler)
-    source.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        source.removeHandler(handler)
-        source.setLevel(level)
+    return keep_labelled(dataset)
 
 
 def order_for_training(

@@ -175,11 +175,28 @@ def test_usual_names():
     assert may_be_steps([f"a{step}" for step in range(17)]) and not may_be_steps(["x", *map(str, range(17))])
 
 
+def test_what_was_understood_is_on_the_screen(capsys, caplog, monkeypatch):
+    source = Dataset.from_dict({"past_values": [[1.0, 2.0]] * 2, "label": ["a", "b"]})
+    expected = "labels: label (2 classes)"
+    load(source)
+    assert expected in capsys.readouterr().err and not caplog.records
+    caplog.set_level(logging.INFO, "data_timemae")  # whoever logs has it there
+    load(source)
+    assert expected in caplog.text and expected not in capsys.readouterr().err
+    caplog.set_level(logging.ERROR, "data_timemae")
+    load(source)
+    assert expected not in capsys.readouterr().err
+    caplog.set_level(logging.WARNING, "data_timemae")
+    monkeypatch.setenv("RANK", "1")  # of several processes the first one says it
+    load(source)
+    assert expected not in capsys.readouterr().err
+
+
 def test_scripts_print_the_line(tmp_path, run_script, capsys):
     make_wide(activity=np.arange(12) % 2).to_csv(tmp_path / "wide.csv")
     arguments = {"output_dir": "out", "max_steps": 1, "report_to": "none", "save_strategy": "no", "use_cpu": True}
     run_script("run_pretraining.py", *flags(dataset=tmp_path / "wide.csv", **arguments, **SMALL))
-    [line] = [line for line in capsys.readouterr().out.splitlines() if "series of" in line]
+    [line] = [line for line in capsys.readouterr().err.splitlines() if "series of" in line]
     assert line.endswith("labels: activity (2 classes) · left out: Unnamed: 0")
     assert not logging.getLogger("data_timemae").handlers
 

@@ -38,7 +38,7 @@ def test_partly_labelled_data_are_for_pre_training_and_their_labels_for_fine_tun
     arguments = DataArguments(str(tmp_path / "set.csv"), validation_size=0)
     assert len(load_data(arguments)["train"]) == 100
     assert len(load_data(arguments, needs_labels=True)["train"]) == 20
-    assert "train: 80 of 100 series have no label and stay out" in capsys.readouterr().out
+    assert "train: 80 of 100 series have no label and stay out" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("saved", [False, True])
