@@ -171,6 +171,12 @@ class TimeMAETextEncoder(nn.Module):
         check_text_encoder(encoder_config)
         self.model = AutoModel.from_config(encoder_config, **without_pooler(encoder_config))
         self.model.set_input_embeddings(None)
+        # The states of all layers, while a forward pass collects them. `output_hidden_states` of the encoder would do
+        # so too, but not in compiled code, and it would keep the models around this one from recording theirs.
+        self._layer_states: list[torch.Tensor] | None = None
+        if config.num_pooled_layers > 1:
+            for layer in find_layers(self.model, encoder_config):
+                layer.register_forward_hook(self._keep_state)
 
         # RoBERTa and its kin number positions from behind the padding index.
         positions = getattr(getattr(self.model, "embeddings", None), "position_embeddings", None)
@@ -219,8 +225,7 @@ class TimeMAETextEncoder(nn.Module):
                 "expected attention by 'eager' for `output_attentions` of a transformers encoder, "
                 f"got {implementation!r}; call `model.set_attn_implementation('eager')`"
             )
-        if self.config.num_pooled_layers > 1:
-            kwargs["output_hidden_states"] = True
+        self._layer_states = [] if self.config.num_pooled_layers > 1 else None
         hidden_states = hidden_states * self.config.encoder_input_scale
         if self.projection_in is not None:
             hidden_states = self.projection_in(hidden_states)
@@ -230,6 +235,7 @@ class TimeMAETextEncoder(nn.Module):
             position_ids=patch_ids + self.first_position,
             **kwargs,
         )
+        layer_states, self._layer_states = self._layer_states, None
         last_hidden_state = outputs.last_hidden_state
         if self.projection_out is not None:
             last_hidden_state = self.projection_out(last_hidden_state)
@@ -237,9 +243,34 @@ class TimeMAETextEncoder(nn.Module):
             last_hidden_state = last_hidden_state.masked_fill(~patch_mask[..., None], 0.0)
         return BaseModelOutput(
             last_hidden_state=last_hidden_state,
-            hidden_states=outputs.hidden_states,
+            hidden_states=outputs.hidden_states if layer_states is None else tuple(layer_states),
             attentions=outputs.attentions,
         )
+
+    def _keep_state(self, layer: nn.Module, inputs: tuple, output: torch.Tensor | tuple) -> None:
+        """Keeps what a layer returns, and of the first one also what it got."""
+        if self._layer_states is None:
+            return
+        if not self._layer_states:
+            self._layer_states.append(inputs[0])
+        self._layer_states.append(output[0] if isinstance(output, tuple) else output)
+
+
+def find_layers(model: nn.Module, encoder_config: PreTrainedConfig) -> nn.ModuleList:
+    """
+    Finds the layers of a transformers encoder; those of ALBERT are groups, each of which is run several times.
+
+    Raises:
+        ValueError: it has no list of as many layers as its configuration says.
+    """
+    number = getattr(encoder_config, "num_hidden_groups", encoder_config.num_hidden_layers)
+    for module in model.modules():
+        if isinstance(module, nn.ModuleList) and len(module) == number:
+            return module
+    raise ValueError(
+        f"expected a list of {encoder_config.num_hidden_layers} layers in the {encoder_config.model_type!r} encoder "
+        "to pool several of them, got none; num_pooled_layers=1 pools the last one"
+    )
 
 
 def check_text_encoder(encoder_config: PreTrainedConfig) -> None:

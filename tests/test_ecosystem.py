@@ -100,9 +100,11 @@ def test_an_evaluation_does_not_depend_on_batches_and_processes(tmp_path):
         assert len(results) == 32
         for name, metrics in results.items():
             expected = reference.setdefault(" ".join(name.split()[:2]), metrics)
-            assert metrics == {metric: pytest.approx(value, abs=1e-6) for metric, value in expected.items()}, (
-                f"{name}, {processes} processes"
-            )
+            # Scores are of the order of 5, and sums of 576 products in float32.
+            assert metrics == {
+                metric: pytest.approx(value, abs=4e-6 if metric == "scores" else 1e-6)
+                for metric, value in expected.items()
+            }, f"{name}, {processes} processes"
 
 
 @pytest.mark.slow

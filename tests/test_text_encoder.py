@@ -297,6 +297,20 @@ def test_gradient_checkpointing_changes_no_gradient(bert, past_values):
         torch.testing.assert_close(plain, checkpointed)
 
 
+def test_what_is_pooled_and_what_is_asked_for_are_recorded_once(bert, past_values):
+    model = TimeMAEModel.from_encoder_pretrained(bert, **SERIES, attn_implementation="eager").eval()
+    assert model.config.num_pooled_layers == 3
+    plain = model(past_values)
+    asked = model(past_values, output_hidden_states=True, output_attentions=True)
+    assert (len(asked.hidden_states), len(asked.attentions)) == (3, 2) and plain.hidden_states is None
+    torch.testing.assert_close(asked.pooler_output, plain.pooler_output)
+    states = model.encoder.model(
+        inputs_embeds=model.embeddings(past_values)[1] * model.config.encoder_input_scale, output_hidden_states=True
+    ).hidden_states
+    for found, expected in zip(asked.hidden_states, states, strict=True):
+        torch.testing.assert_close(found, expected)
+
+
 @pytest.mark.slow
 def test_it_compiles_without_graph_breaks(bert, past_values):
     model = TimeMAEForPreTraining.from_encoder_pretrained(bert, **SETTINGS).eval()
@@ -305,6 +319,9 @@ def test_it_compiles_without_graph_breaks(bert, past_values):
     torch.testing.assert_close(
         compiled(past_values, masking_noise=noise).loss, model(past_values, masking_noise=noise).loss
     )
+    encoder = TimeMAEModel.from_encoder_pretrained(bert, **SERIES).eval()
+    compiled = torch.compile(encoder, backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(compiled(past_values).pooler_output, encoder(past_values).pooler_output)
 
 
 def test_a_config_makes_the_encoder_too(past_values, tmp_path):

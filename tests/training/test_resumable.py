@@ -98,7 +98,7 @@ def test_another_run_is_refused(run, vowels, vowels_config, tmp_path):
     for message, arguments in (
         (r"another data_seed \(before: None, now: 1\);", {"data_seed": 1}),
         (r"per_device_train_batch_size \(before: 128, now: 8\);", {"per_device_train_batch_size": 8}),
-        (r"learning_rate \(before: 0.002, now: 0.1\), weight_decay", {"learning_rate": 0.1, "weight_decay": 0.0}),
+        (r"learning_rate \(before: 0.001, now: 0.1\), weight_decay", {"learning_rate": 0.1, "weight_decay": 0.0}),
         (
             r"channel statistics .* labels of train .* series of train \(before: 216, now: 215\)",
             {"data": other_data},
