@@ -65,7 +65,6 @@ __all__ = [
 ]
 
 
-
 def load_time_series(
     source: Any,
     labels: Any = None,
