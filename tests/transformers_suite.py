@@ -123,3 +123,26 @@ class TimeMAEForPreTrainingTest(TimeMAESuite, unittest.TestCase):
 
         with unittest.mock.patch.object(TimeMAEForPreTraining, "random_masking", with_integers):
             super().test_model_outputs_equivalence()
+
+    def test_init_weights_can_init_buffers(self):
+        """
+        The suite takes buffers for constants. Those of the random tokenizer are drawn, as weights are: of one seed
+        they have to be equal.
+        """
+        config = self.model_tester.get_config()
+        with unittest.mock.patch.object(self.model_tester, "get_config", lambda: config):
+            config.tokenizer_type = "learned"
+            super().test_init_weights_can_init_buffers()
+        config.tokenizer_type = "random_projection"
+        with torch.device("meta"):
+            model = TimeMAEForPreTraining(config)
+        model.to_empty(device="cpu")
+        drawn = []
+        for _ in range(2):
+            torch.manual_seed(0)
+            model.init_weights()
+            drawn.append({name: buffer.clone() for name, buffer in model.random_tokenizer.named_buffers()})
+        self.assertEqual(sorted(drawn[0]), ["codebook", "projection"])
+        for name, buffer in drawn[0].items():
+            self.assertTrue(buffer.equal(drawn[1][name]))
+            self.assertAlmostEqual(buffer.std().item(), 1, delta=0.2)
