@@ -221,6 +221,11 @@ def _check_kind(files: dict[str, list[Path]], place: str) -> str:
     """Returns the suffix of all files, which are there and belong to known splits."""
     paths = [path for split in files.values() for path in split]
     for path in paths:
+        if path.is_dir():
+            raise TimeSeriesDataError(
+                f"{path}: expected a file of each split, got a directory: put folders called train and test into one "
+                "directory, and give that"
+            )
         if not path.is_file():
             raise FileNotFoundError(f"{path}: no such file")
     suffixes = {path.suffix for path in paths}

@@ -179,3 +179,9 @@ def test_zip_whose_directory_lies(tmp_path):
     size, small = (2**28).to_bytes(4, "little"), (1000).to_bytes(4, "little")
     path.write_bytes(path.read_bytes().replace(size, small))
     expect_error(path, "expected a zip archive: Bad CRC-32")
+
+
+def test_directories_of_splits_are_given_as_one(tmp_path):
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(TimeSeriesDataError, match="mine: expected a file of each split, got a directory: put folders"):
+        load_time_series({"train": tmp_path / "mine"})
