@@ -232,18 +232,29 @@ class TimeSeriesClassificationPipeline(ChunkPipeline):
 
     def _score(self, logits: torch.Tensor) -> list[dict[str, Any]]:
         """Returns all labels with their scores, best first."""
-        config = self.model.config
-        if config.problem_type == "regression" or len(logits) == 1:
-            scores = logits
-        elif config.problem_type == "multi_label_classification":
-            scores = logits.sigmoid()
-        else:
-            scores = logits.softmax(-1)
+        scores = logits_to_scores(logits, self.model.config.problem_type)
         best = scores.topk(len(scores))
         return [
-            {"label": config.id2label[index], "score": score}
+            {"label": self.model.config.id2label[index], "score": score}
             for score, index in zip(best.values.tolist(), best.indices.tolist(), strict=True)
         ]
+
+
+def logits_to_scores(logits: torch.FloatTensor, problem_type: str | None) -> torch.FloatTensor:
+    """
+    Returns the scores of labels.
+
+    Args:
+        logits (`torch.FloatTensor` of shape `(..., num_labels)`): of the model.
+        problem_type (`str`, *optional*): that of its configuration.
+
+    Returns:
+        `torch.FloatTensor` of that shape: probabilities that sum to one, for several labels a series one probability
+        each, or the predicted numbers as they are.
+    """
+    if problem_type == "regression" or logits.shape[-1] == 1:
+        return logits
+    return logits.sigmoid() if problem_type == "multi_label_classification" else logits.softmax(-1)
 
 
 def merge_timeline(timeline: Sequence[Mapping[str, Any]], window_label: str = "majority") -> list[dict[str, Any]]:
@@ -293,4 +304,4 @@ def merge_timeline(timeline: Sequence[Mapping[str, Any]], window_label: str = "m
     return [{**entry, "score": entry["score"] / (entry["end"] - entry["start"])} for entry in merged]
 
 
-__all__ = ["TimeSeriesClassificationPipeline", "merge_timeline"]
+__all__ = ["TimeSeriesClassificationPipeline", "logits_to_scores", "merge_timeline"]

@@ -69,7 +69,8 @@ def encode_arrays(
     names_of_labels = None
     if task == "multi_label":
         splits, names_of_labels = _encode_sets(splits, class_names, place)
-        class_names, labels_per_step, task = None, False, "classification"  # a set of labels is a class, for now
+        # A set of labels is one class until `decode_sets` makes a vector of it, see `label_sets`.
+        class_names, labels_per_step, task = None, False, "classification"
     num_channels = _check_arrays(splits)
     if channels is not None and len(channels) != num_channels:
         raise TimeSeriesDataError(f"{place}: expected {num_channels} channel_names, got {channels}")

@@ -110,8 +110,8 @@ def ask(values: np.ndarray, exhibit: Exhibit) -> Answer:
     """
     assert exhibit.classify is not None
     longest, options = exhibit.config.sequence_length, {}
-    # Without windows of training those are as long as the model takes; an extractor that knows none cannot cut.
-    if len(values) > longest and getattr(exhibit.classify.feature_extractor, "window_length", longest) is None:
+    # Without windows of training those are as long as the model takes.
+    if len(values) > longest and exhibit.classify.feature_extractor.window_length is None:
         options = {"window": longest}
     answer: Any = exhibit.classify(values, top_k=None, **options)
     timeline = answer if "start" in answer[0] else []

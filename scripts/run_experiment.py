@@ -79,20 +79,20 @@ def option(name: str, value: object | None) -> list[object]:
 
 
 def load(arguments: argparse.Namespace) -> Any:
-    """Returns the splits of the data set, those series that have a label."""
+    """
+    Returns the splits of the data set, those series that have a label.
+
+    Raises:
+        ValueError: labels are not classes, or there is no test split.
+    """
+    from datasets import ClassLabel
+
     from training_timemae import DataArguments, load_data
     from training_timemae.parser import ScriptParser
 
     options = ["--dataset", arguments.dataset, *shlex.split(arguments.data_arguments)]
     (data_arguments,) = ScriptParser((DataArguments,)).parse_args_into_dataclasses(options)
-    return load_data(data_arguments, needs_labels=True)
-
-
-def check_data(arguments: argparse.Namespace) -> None:
-    """Raises ValueError, before anything is trained, if labels are not classes, or there is no test split."""
-    from datasets import ClassLabel
-
-    dataset = load(arguments)
+    dataset = load_data(data_arguments, needs_labels=True)
     feature = dataset["train"].features["labels"]
     if not isinstance(feature, ClassLabel):
         raise ValueError(
@@ -103,6 +103,7 @@ def check_data(arguments: argparse.Namespace) -> None:
         raise ValueError(
             f"expected a test split with labels, got {[*dataset]}: --data_arguments '--test_size 0.2' holds one out"
         )
+    return dataset
 
 
 def run_seed(arguments: argparse.Namespace, seed: int, output: Path) -> dict[str, dict]:
@@ -163,7 +164,7 @@ def as_table(scores: dict[str, dict[str, list[float]]]) -> str:
     return markdown_table(["test, in %", "accuracy", "macro-F1"], rows)
 
 
-def plot(arguments: argparse.Namespace, metrics: dict[str, dict], directory: Path, output: Path) -> None:
+def plot(arguments: argparse.Namespace, dataset: Any, metrics: dict[str, dict], directory: Path, output: Path) -> None:
     """Draws all pictures of one seed."""
     from datasets import concatenate_datasets
     from transformers import set_seed
@@ -179,7 +180,6 @@ def plot(arguments: argparse.Namespace, metrics: dict[str, dict], directory: Pat
         plot_representations,
     )
 
-    dataset = load(arguments)
     names = dataset["train"].features["labels"].names
     extractor = TimeMAEFeatureExtractor.from_pretrained(directory / "pretrained")
     model = TimeMAEForPreTraining.from_pretrained(directory / "pretrained")
@@ -239,7 +239,7 @@ def main() -> None:
 def run_experiment(arguments: argparse.Namespace, output: Path, started: float) -> None:
     """Makes what is not yet there of the experiment, in an output directory that this process holds."""
     settings = {name: value for name, value in vars(arguments).items() if name not in ("output_dir", "seeds")}
-    check_data(arguments)
+    dataset = load(arguments)
     check_same_settings(output, "experiment", settings)
 
     directories = {seed: output / f"seed-{seed}" if len(arguments.seeds) > 1 else output for seed in arguments.seeds}
@@ -250,7 +250,7 @@ def run_experiment(arguments: argparse.Namespace, output: Path, started: float) 
             (output / "experiment.json").unlink()
         raise
     first = arguments.seeds[0]
-    plot(arguments, metrics[first], directories[first], output)
+    plot(arguments, dataset, metrics[first], directories[first], output)
     scores = scores_on_test(metrics)
     summary = {
         row: {name: summarise_seeds(values) for name, values in by_name.items()} for row, by_name in scores.items()

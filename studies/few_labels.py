@@ -41,11 +41,10 @@ from training_timemae import fit_linear_probe, make_feature_extractor, markdown_
 
 
 # Configuration and fields of PreTrainingArguments.
-SMALL_BATCHES = {"per_device_train_batch_size": 32, "learning_rate": 1e-3}
 RECIPES: dict[str, tuple[Callable[..., TimeMAEConfig], dict[str, Any]]] = {
-    "default": (TimeMAEConfig, SMALL_BATCHES),
-    "paper": (TimeMAEConfig.paper, {"per_device_train_batch_size": 128, "learning_rate": 2e-3}),
-    "more-series": (TimeMAEConfig, SMALL_BATCHES),  # those of test too, without labels
+    "default": (TimeMAEConfig, training.SMALL_BATCHES),
+    "paper": (TimeMAEConfig.paper, training.PAPER_BATCHES),
+    "more-series": (TimeMAEConfig, training.SMALL_BATCHES),  # those of test too, without labels
 }
 TITLES = {"default": "TimeMAE", "paper": "TimeMAE of the paper", "more-series": "TimeMAE, with the series of test"}
 ROCKETS = {"MiniRocket": MiniRocketClassifier, "MultiRocket-Hydra": MultiRocketHydraClassifier}

@@ -54,8 +54,6 @@ POSITIONS = {"position_initializer_range": 0.1}
 STATISTICS = {"patch_statistics": True}
 NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 OURS = RANDOM | POSITIONS | STATISTICS | NO_DROPOUT
-PAPER = {"per_device_train_batch_size": 128, "learning_rate": 2e-3}
-SMALL_BATCHES = {"per_device_train_batch_size": 32, "learning_rate": 1e-3}
 
 # Each changes the recipe of the paper: fields of TimeMAEConfig ("config"), and the number of epochs or fields of
 # PreTrainingArguments ("training").
@@ -63,17 +61,17 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     "paper": {},
     "paper, random codewords, small positions": {"config": RANDOM | POSITIONS},
     "paper, random codewords, small positions, statistics": {"config": RANDOM | POSITIONS | STATISTICS},
-    "paper, no dropout, batches of 32": {"config": NO_DROPOUT, "training": SMALL_BATCHES},
-    "ours": {"config": OURS, "training": SMALL_BATCHES},
-    "ours, learned codewords": {"config": POSITIONS | STATISTICS | NO_DROPOUT, "training": SMALL_BATCHES},
-    "ours, large positions": {"config": RANDOM | STATISTICS | NO_DROPOUT, "training": SMALL_BATCHES},
-    "ours, no statistics": {"config": RANDOM | POSITIONS | NO_DROPOUT, "training": SMALL_BATCHES},
-    "ours, dropout": {"config": RANDOM | POSITIONS | STATISTICS, "training": SMALL_BATCHES},
+    "paper, no dropout, batches of 32": {"config": NO_DROPOUT, "training": training.SMALL_BATCHES},
+    "ours": {"config": OURS, "training": training.SMALL_BATCHES},
+    "ours, learned codewords": {"config": POSITIONS | STATISTICS | NO_DROPOUT, "training": training.SMALL_BATCHES},
+    "ours, large positions": {"config": RANDOM | STATISTICS | NO_DROPOUT, "training": training.SMALL_BATCHES},
+    "ours, no statistics": {"config": RANDOM | POSITIONS | NO_DROPOUT, "training": training.SMALL_BATCHES},
+    "ours, dropout": {"config": RANDOM | POSITIONS | STATISTICS, "training": training.SMALL_BATCHES},
     "ours, batches of 128": {"config": OURS},
-    "ours, codewords alone": {"config": OURS | {"mrr_loss_weight": 0.0}, "training": SMALL_BATCHES},
-    "ours, three quarters masked": {"config": OURS | {"mask_ratio": 0.75}, "training": SMALL_BATCHES},
-    "ours, open gates": {"config": OURS | {"residual_gate_init": None}, "training": SMALL_BATCHES},
-    "ours, 100 epochs": {"config": OURS, "training": SMALL_BATCHES | {"epochs": 100}},
+    "ours, codewords alone": {"config": OURS | {"mrr_loss_weight": 0.0}, "training": training.SMALL_BATCHES},
+    "ours, three quarters masked": {"config": OURS | {"mask_ratio": 0.75}, "training": training.SMALL_BATCHES},
+    "ours, open gates": {"config": OURS | {"residual_gate_init": None}, "training": training.SMALL_BATCHES},
+    "ours, 100 epochs": {"config": OURS, "training": training.SMALL_BATCHES | {"epochs": 100}},
 }
 
 # How a classifier is fine-tuned: the head and fields of FineTuningArguments ("training"), and what is not as in
@@ -159,7 +157,11 @@ def trial(arguments, dataset: str, patch_length: int, variant: str, fold: int, o
     described = VARIANTS[variant]
     size = describe(DatasetDict(train=train))
     config = TimeMAEConfig.paper(patch_length=patch_length, **size, **described.get("config", {}))
-    settings = PAPER | {"epochs": arguments.epochs, "min_steps": arguments.min_steps} | described.get("training", {})
+    settings = (
+        training.PAPER_BATCHES
+        | {"epochs": arguments.epochs, "min_steps": arguments.min_steps}
+        | described.get("training", {})
+    )
     extractor = make_feature_extractor(DatasetDict(train=train))
     course = training.pretrain(config, train, extractor, output, seed=0, **settings)
     return {**described, **course, "accuracy": probe(output, train, held_out, arguments.fractions)}

@@ -25,6 +25,11 @@ from training_timemae import (
 )
 
 
+# Batches of pre-training with the default recipe and with that of the paper: fields of PreTrainingArguments.
+SMALL_BATCHES = {"per_device_train_batch_size": 32, "learning_rate": 1e-3}
+PAPER_BATCHES = {"per_device_train_batch_size": 128, "learning_rate": 2e-3}
+
+
 def count_steps(num_series: int, batch_size: int, epochs: float, min_steps: int) -> int:
     """Returns the steps of a number of epochs, but not fewer than `min_steps`."""
     return max(min_steps, round(epochs * math.ceil(num_series / batch_size)))

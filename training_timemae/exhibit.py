@@ -271,7 +271,7 @@ def load_exhibit(
         classify=classify,
         pretrained=None if pretrained is None else TimeMAEForPreTraining.from_pretrained(pretrained),
         pretrained_extractor=None if pretrained is None else TimeMAEFeatureExtractor.from_pretrained(pretrained),
-        names=getattr(extractor, "channel_names", None),
+        names=extractor.channel_names,
     )
     if exhibit.pretrained is not None and exhibit.pretrained.config.num_channels != exhibit.config.num_channels:
         raise ValueError(

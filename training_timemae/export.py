@@ -10,6 +10,7 @@ from torch import nn
 
 from feature_extraction_timemae import TimeMAEFeatureExtractor
 from modeling_timemae import TimeMAEForTimeSeriesClassification
+from pipeline_timemae import logits_to_scores
 
 
 class RawSeriesClassifier(nn.Module):
@@ -48,12 +49,7 @@ class RawSeriesClassifier(nn.Module):
             mean = mean.float()
         if mean is not None and std is not None:  # a constant channel has nothing to scale
             filled = ((filled - mean) / std.where(std > 0, torch.ones_like(std))).masked_fill(~observed, 0)
-        logits = self.model(filled, observed).logits
-        if self.model.config.problem_type == "regression" or self.model.num_labels == 1:
-            return logits
-        if self.model.config.problem_type == "multi_label_classification":
-            return logits.sigmoid()
-        return logits.softmax(-1)
+        return logits_to_scores(self.model(filled, observed).logits, self.model.config.problem_type)
 
 
 def export_onnx(
