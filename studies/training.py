@@ -63,8 +63,9 @@ def pretrain(
     """
     set_seed(seed)
     model = TimeMAEForPreTraining(config)
-    arguments = PreTrainingArguments(**trainer_settings(output, -1, seed) | settings)
-    arguments.max_steps = count_steps(len(train), arguments.per_device_train_batch_size, epochs, min_steps)
+    batch_size = PreTrainingArguments(output_dir=str(output), **settings).per_device_train_batch_size
+    steps = count_steps(len(train), batch_size, epochs, min_steps)
+    arguments = PreTrainingArguments(**trainer_settings(output, steps, seed) | settings)
     trainer = PreTrainingTrainer(
         model=model,
         args=arguments,
@@ -88,6 +89,7 @@ def fine_tune(
     extractor: TimeMAEFeatureExtractor,
     output: Path,
     seed: int,
+    max_steps: int,
     head_init: str = "probe",
     **settings: Any,
 ) -> TimeMAETrainer:
@@ -100,6 +102,7 @@ def fine_tune(
         extractor: of the model.
         output: a directory, in which nothing is left.
         seed: of order and dropout.
+        max_steps: of the training.
         head_init: `"probe"` or `"random"`, see [`FineTuningArguments`].
         **settings: of [`FineTuningArguments`].
 
@@ -108,12 +111,10 @@ def fine_tune(
     """
     if head_init == "probe":
         start_head_from_probe(model, labelled, extractor, progress=False)
+    settings = {"load_best_model_at_end": False, "per_device_train_batch_size": 64} | settings
     trainer = TimeMAETrainer(
         model=model,
-        args=FineTuningArguments(
-            **trainer_settings(output, -1, seed, load_best_model_at_end=False, per_device_train_batch_size=64)
-            | settings
-        ),
+        args=FineTuningArguments(**trainer_settings(output, max_steps, seed) | settings),
         train_dataset=labelled,
         data_collator=TimeMAEDataCollator(extractor),
     )
