@@ -60,11 +60,12 @@ def find_malformed(values: np.ndarray, lengths: np.ndarray) -> Malformed | None:
         series = int(np.searchsorted(ends, step, side="right"))
         step_in_series = int(step - (ends[series] - lengths[series]))
         return Malformed(series, step_in_series, channel, "a finite float32 or NaN", str(values[step, channel]))
-    observed_steps = ~np.isnan(values).all(axis=1)
-    observed_before = np.concatenate([[0], np.cumsum(observed_steps)])
-    without = observed_before[ends] == observed_before[ends - lengths]
-    if without.any():
-        series = int(np.argmax(without))
+    has_steps, starts = np.asarray(lengths) > 0, ends - lengths
+    observed = np.zeros(len(ends), dtype=bool)
+    if has_steps.any():
+        observed[has_steps] = np.logical_or.reduceat(~np.isnan(values).all(axis=1), starts[has_steps])
+    if not observed.all():
+        series = int(np.argmin(observed))
         return Malformed(series, None, None, "an observed value", f"none in {lengths[series]} time steps")
     return None
 

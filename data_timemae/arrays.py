@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from datasets import ClassLabel, Dataset, DatasetInfo, Features, List, Value
 
-from .arrow import add_to_description, describe_channels, encode_series, series_feature
+from .arrow import add_to_description, describe_channels, encode_series, make_dataset, series_feature
 from .errors import TimeSeriesDataError, parsing
 from .label_sets import check_marks, encode_marks, locate_vectors
 from .labels import Task, encode_labels, label_feature
@@ -86,7 +86,7 @@ def encode_arrays(
         columns, features = _encode_split(arrays, num_channels, feature, labels_per_step, losses)
         warn_of_losses(losses, channels, arrays.place)
         info = DatasetInfo(description=describe_channels(channels), features=features)
-        result[name] = Dataset(pa.table(columns, schema=features.arrow_schema), info=info)
+        result[name] = make_dataset(pa.table(columns, schema=features.arrow_schema), info)
         if names_of_labels is not None:
             add_to_description(result[name], label_names=names_of_labels)
     return result
@@ -127,7 +127,8 @@ def _check_arrays(splits: dict[str, Arrays]) -> int:
         _check_ids(arrays.groups, len(arrays.series), f"{arrays.place}: groups")
     num_channels = splits["train"].series[0].shape[-1]
     for arrays in splits.values():
-        for row, series in enumerate(arrays.series):
+        are_alike = isinstance(arrays.series, np.ndarray)
+        for row, series in enumerate(arrays.series[:1] if are_alike else arrays.series):
             if series.ndim != 2 or series.shape[1] != num_channels or series.dtype.kind not in "iuf":
                 raise TimeSeriesDataError(
                     f"{arrays.place}: series {row}: expected numbers of shape (time, {num_channels}), "
@@ -164,8 +165,12 @@ def _encode_split(
 ) -> tuple[dict[str, pa.Array], Features]:
     """Returns the columns of one split and their features."""
     series, labels, groups, place, _ = arrays
-    lengths = np.array([len(one) for one in series])
-    encoded = encode_series(np.concatenate(series), lengths, place, losses=losses)
+    if isinstance(series, np.ndarray):  # all of one length
+        lengths = np.full(len(series), series.shape[1])
+        values = series.reshape(lengths.sum(), num_channels)
+    else:
+        values, lengths = np.concatenate(series), np.array([len(one) for one in series])
+    encoded = encode_series(values, lengths, place, losses=losses)
     columns, features = {"past_values": encoded}, Features(past_values=series_feature(num_channels))
     if feature is None:
         pass

@@ -1,6 +1,7 @@
 # Copyright 2026 The TimeMAE for Hugging Face authors. Licensed under the Apache License, Version 2.0.
 """The Arrow format of series, and what is kept beside them: names of channels, how windows were cut."""
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict, List, Value
+from datasets import Dataset, DatasetDict, DatasetInfo, IterableDataset, IterableDatasetDict, List, Value
 
 from .errors import TimeSeriesDataError
 from .precision import Loss, find_losses
@@ -104,14 +105,24 @@ def encode_series(
         for channel, loss in find_losses(given, values, lengths).items():
             losses.setdefault(channel, loss)
     ends = np.cumsum(lengths)
-    observed_steps = np.flatnonzero(~np.isnan(values).all(axis=1))
-    observed_ends = observed_steps[np.searchsorted(observed_steps, ends) - 1] + 1
-    if (observed_ends < ends).any():
+    if np.isnan(values[ends - 1]).all(axis=1).any():
+        observed_steps = np.flatnonzero(~np.isnan(values).all(axis=1))
+        observed_ends = observed_steps[np.searchsorted(observed_steps, ends) - 1] + 1
         values = values[np.arange(len(values)) < np.repeat(observed_ends, lengths)]
-    observed_lengths = observed_ends - (ends - lengths)
-    offsets = np.concatenate([[0], np.cumsum(observed_lengths)])
+        lengths = observed_ends - (ends - lengths)
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
     steps = pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), steps)
+
+
+def make_dataset(table: pa.Table, info: DatasetInfo) -> Dataset:
+    """Returns a data set in memory; `datasets` by itself would copy all of the table to make a fingerprint of it."""
+    digest = hashlib.blake2b(repr([table.schema, len(table), info.description]).encode(), digest_size=8)
+    for column in table.columns:
+        for chunk in column.chunks:
+            for buffer in chunk.buffers():
+                digest.update(b"" if buffer is None else buffer)
+    return Dataset(table, info=info, fingerprint=digest.hexdigest())
 
 
 def check_series(series: pa.ListArray, place: str, first_row: int) -> None:

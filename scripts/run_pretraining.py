@@ -64,7 +64,6 @@ def pretrain(
         make_run_config,
         order_for_training,
         publish,
-        with_fixed_masks,
         write_results,
     )
 
@@ -93,7 +92,7 @@ def pretrain(
         model=model,
         args=training_arguments,
         train_dataset=order_for_training(dataset["train"], data_arguments, training_arguments.seed),
-        eval_dataset=with_fixed_masks(dataset["validation"], config.patch_length) if "validation" in dataset else None,
+        eval_dataset=dataset.get("validation"),
         data_collator=TimeMAEDataCollator(feature_extractor),
         processing_class=feature_extractor,
     )

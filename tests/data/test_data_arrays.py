@@ -1,4 +1,5 @@
 import os
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -178,3 +179,20 @@ def test_truncated_pt(tmp_path):
     torch.save({"samples": torch.zeros(2, 4, 3), "labels": torch.zeros(2)}, tmp_path / "train.pt")
     (tmp_path / "train.pt").write_bytes((tmp_path / "train.pt").read_bytes()[:-200])
     expect_error(tmp_path / "train.pt", "expected a dictionary of the tensors samples and labels")
+
+
+def test_reading_arrays_takes_little_more_memory_than_they(tmp_path):
+    series = np.random.default_rng(0).normal(size=(20_000, 64, 1)).astype(np.float32)
+    np.savez(tmp_path / "series.npz", X_train=series)
+    load_time_series(tmp_path / "series.npz", validation_size=0)  # imports what it needs
+    tracemalloc.start()
+    try:
+        dataset = load_time_series(tmp_path / "series.npz", validation_size=0)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 2.5 * series.nbytes
+    same = load_time_series(tmp_path / "series.npz", validation_size=0)["train"]
+    other = load_time_series({"train": (series + 1, None)}, validation_size=0)["train"]
+    fingerprint = dataset["train"]._fingerprint
+    assert same._fingerprint == fingerprint != other._fingerprint
