@@ -33,7 +33,7 @@ demo: .venv/installed
 
 bench: .venv/installed
 	rm -rf outputs/benchmark
-	$(BIN)/python scripts/benchmark.py --output_dir outputs/benchmark --readme docs/speed.md \
+	$(BIN)/python studies/benchmark.py --output_dir outputs/benchmark --readme docs/speed.md \
 		$(if $(ORIGINAL),--original $(ORIGINAL))
 	cp outputs/benchmark/results.json results/benchmark.json
 	cp outputs/benchmark/benchmark.md outputs/benchmark/benchmark.png results/

@@ -26,8 +26,8 @@ from training_timemae import (
 
 
 # Batches of pre-training with the default recipe and with that of the paper: fields of PreTrainingArguments.
-SMALL_BATCHES = {"per_device_train_batch_size": 32, "learning_rate": 1e-3}
-PAPER_BATCHES = {"per_device_train_batch_size": 128, "learning_rate": 2e-3}
+SMALL_BATCHES: dict[str, Any] = {"per_device_train_batch_size": 32, "learning_rate": 1e-3}
+PAPER_BATCHES: dict[str, Any] = {"per_device_train_batch_size": 128, "learning_rate": 2e-3}
 
 
 def count_steps(num_series: int, batch_size: int, epochs: float, min_steps: int) -> int:

@@ -10,7 +10,7 @@ from conftest import ROOT, flags, read_results
 def test_benchmark_runs(tmp_path):
     readme = tmp_path / "README.md"
     readme.write_text("before\n<!-- benchmark -->\nold\n<!-- end of benchmark -->\nafter\n")
-    command = [sys.executable, ROOT / "scripts" / "benchmark.py", "--quick", *flags(output_dir="bench", readme=readme)]
+    command = [sys.executable, ROOT / "studies" / "benchmark.py", "--quick", *flags(output_dir="bench", readme=readme)]
     subprocess.run(command, check=True, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)})
     results = read_results(tmp_path / "bench")
     assert results["metrics"].keys() == {"comparison", "growth", "reach", "profile"}

@@ -1,0 +1,159 @@
+#!/usr/bin/env python
+"""
+How fast the model is: in training and prediction beside the original code and others, before the first step, in
+several processes, as inputs grow; and where the time goes.
+
+    python studies/benchmark.py --output_dir outputs/benchmark [--original ../TimeMAE]
+
+Writes results.json, benchmark.md (the tables, which it also prints) and benchmark.png; `--readme` puts the tables into
+a Markdown page, between two marks. `--original` is a clone of https://github.com/Mingyue-Cheng/TimeMAE.
+
+Each case runs in a process of its own, on random series. The processes of one table take turns, so that a change in
+the speed of the machine falls on all of them alike; a figure is the median over the steps, with the quartiles. Memory
+is the peak of the process over what it held before its first step, model and batch included (on Linux from /proc). On
+a machine with a GPU the same command measures there, also in bf16.
+"""
+
+import argparse
+import re
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+
+from benchmarks.cases import DEVICE
+from benchmarks.predictions import predict
+from benchmarks.scaling import scale
+from benchmarks.start import wait_for_first_step
+from benchmarks.steps import compare, dissect, fill, grow, reach
+from benchmarks.tables import (
+    GIB,
+    batch_table,
+    comparison_table,
+    draw,
+    growth_table,
+    prediction_table,
+    profile_table,
+    rate_table,
+    reach_table,
+    scaling_table,
+    start_table,
+)
+from training_timemae import prepare_output_dir, write_results
+
+
+MARKS = "<!-- benchmark -->", "<!-- end of benchmark -->"
+
+
+def processor() -> str:
+    if DEVICE.type != "cpu":
+        return torch.get_device_module(DEVICE).get_device_name()
+    found = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    return f"{found[1] if found else 'unknown'}, {torch.backends.cpu.get_cpu_capability()}"
+
+
+def put_into_readme(path: Path, text: str) -> None:
+    start, end = MARKS
+    readme = path.read_text()
+    if start not in readme or end not in readme:
+        raise ValueError(f"expected the marks {start} and {end} in {path}, got a text without them")
+    before, after = readme.split(start)[0], readme.split(end)[1]
+    path.write_text(f"{before}{start}\n{text}\n{end}{after}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output_dir")
+    parser.add_argument("--original", help="path of a clone of the original code")
+    parser.add_argument("--readme", help="a Markdown page that takes the tables, between its two marks")
+    parser.add_argument("--rounds", type=int, default=15, help="how often the cases of a comparison take turns")
+    parser.add_argument("--no_compile", action="store_true", help="leave out torch.compile, which takes minutes")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, no compilation: to see whether it runs")
+    arguments = parser.parse_args()
+    started = time.time()
+    prepare_output_dir(arguments.output_dir)
+    sizes = SimpleNamespace(
+        comparisons=[("pre-training", 64), ("pre-training", 256), ("fine-tuning", 64), ("features", 64)],
+        batch_size=128,
+        batches=[128, 512, 2048, 8192, 32768, 131072],
+        single_repeats=30,
+        data_sizes=[(7352, 128, 9), (1_000_000, 64, 1)],
+        processes=[1, 2],
+        scaling_steps=100,
+        rounds=arguments.rounds,
+        compile=not arguments.no_compile,
+        lengths=[128, 256, 512, 1024, 2048, 4096, 8192],
+        channels=[1, 4, 16, 64],
+        widths=[64, 128, 256, 512, 768],
+        reach_lengths=[16384, 32768],
+        memory_limit=8 * GIB,
+    )
+    if arguments.quick:
+        sizes = SimpleNamespace(
+            comparisons=[("pre-training", 64), ("features", 64)],
+            batch_size=4,
+            batches=[4, 8],
+            single_repeats=2,
+            data_sizes=[(100, 64, 1)],
+            processes=[1],
+            scaling_steps=2,
+            rounds=1,
+            compile=False,
+            lengths=[64, 128],
+            channels=[1, 2],
+            widths=[8, 16],
+            reach_lengths=[1024, 2048],
+            memory_limit=GIB // 16,
+        )
+    metrics: dict[str, Any] = {
+        "comparison": compare(sizes, arguments.original),
+        "predictions": predict(sizes, arguments.original),
+        "start": wait_for_first_step(sizes.data_sizes),
+        "scaling": scale(sizes.processes, sizes.scaling_steps),
+        "batches": fill(sizes),
+        "growth": grow(sizes),
+        "reach": reach(sizes),
+        "profile": dissect(sizes),
+    }
+    settings = {
+        **vars(arguments),
+        **vars(sizes),
+        "threads": torch.get_num_threads(),
+        "processor": processor(),
+        "device": DEVICE.type,
+        "seed": 0,
+    }
+    write_results(arguments.output_dir, metrics, settings, started)
+
+    limit = f"{sizes.memory_limit / GIB:g} GiB"
+    short = "\n\n".join(
+        [
+            f"{settings['processor']}, {settings['threads']} threads, torch {torch.__version__}; batches of "
+            f"{sizes.batch_size} series of 128 steps and 9 channels:",
+            comparison_table(metrics["comparison"]),
+            rate_table(metrics["profile"]),
+            "Predictions of a classifier of width 64:",
+            prediction_table(metrics["predictions"]),
+            "From the command to the first step of pre-training:",
+            start_table(metrics["start"]),
+            "Pre-training in several processes, batches of 128 in each:",
+            scaling_table(metrics["scaling"]),
+            "Pre-training in larger batches:",
+            batch_table(metrics["batches"]),
+            growth_table(metrics["growth"]),
+            f"The longest series that {limit} were enough for, one a batch:",
+            reach_table(metrics["reach"]),
+        ]
+    )
+    report = f"{short}\n\nWhere the time of a pre-training step goes:\n\n{profile_table(metrics['profile'])}\n"
+    (Path(arguments.output_dir) / "benchmark.md").write_text(report)
+    draw(metrics, Path(arguments.output_dir) / "benchmark.png")
+    if arguments.readme:
+        put_into_readme(Path(arguments.readme), f"{short}\n")
+    print(report)
+
+
+if __name__ == "__main__":
+    main()

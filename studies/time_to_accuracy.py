@@ -1,0 +1,308 @@
+#!/usr/bin/env python
+"""
+How long does it take from raw series to an accuracy? TimeMAE with the default recipe, pre-trained from scratch and
+probed, beside the original code and beside MiniRocket, which needs no pre-training.
+
+    python studies/time_to_accuracy.py --dataset uci_har --output_dir outputs/time_to_accuracy [--original ../TimeMAE]
+
+The clock of a run counts what a user waits for, but for the imports: reading and normalising the series, pre-training
+so far, the features of train and test, and the fit of a linear probe. It stands still while a probe in between is
+scored. Test is read at each of these points to see how accuracy grows, and nothing is chosen by it: --epochs fixes the
+schedule of the learning rate, and the time to an accuracy is that of the first point of a run that reaches it. The
+same rule is applied to the original code, a clone of https://github.com/Mingyue-Cheng/TimeMAE, which is trained in its
+own loop on the series as they are and probed in the same way. With parts of the labels all see the same ones.
+
+Leaves in the output directory results.json, report.md and time_to_accuracy.png. The same command again takes up where
+it stopped. Times are worth something on a machine that does nothing else.
+"""
+
+import argparse
+import functools
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from aeon.classification.convolution_based import MiniRocketClassifier
+from datasets import Dataset, DatasetDict
+from matplotlib.figure import Figure
+from transformers import TrainerCallback, set_seed
+
+import training
+from base import Study, describe, features_and_labels, make_parser, over_seeds, trainer_settings
+from benchmarks.original import load_original, make_pretraining_step
+from configuration_timemae import TimeMAEConfig
+from data_timemae import load_time_series, summarise
+from data_timemae.splits import take_fraction
+from modeling_timemae import TimeMAEForPreTraining
+from training_timemae import (
+    PreTrainingArguments,
+    PreTrainingTrainer,
+    TimeMAEDataCollator,
+    fit_linear_probe,
+    make_feature_extractor,
+    markdown_table,
+    mean_and_deviation,
+)
+
+
+METHODS = {"ours": "TimeMAE", "original": "original code", "MiniRocket": "MiniRocket"}
+
+# From a data set to features `(num_series, size)`.
+Features = Callable[[Dataset], np.ndarray]
+Point = dict[str, Any]  # "epoch", and for each part of the labels "seconds" and "accuracy"
+
+
+class Clock:
+    """Seconds since it was made, without those for which it was stopped."""
+
+    def __init__(self) -> None:
+        self.start = time.perf_counter()
+
+    def read(self) -> float:
+        return time.perf_counter() - self.start
+
+    def set_back(self, reading: float) -> None:
+        """Forgets what has passed since it showed `reading`."""
+        self.start = time.perf_counter() - reading
+
+
+class Run:
+    """
+    One run of a method: its data and its clock.
+
+    Args:
+        arguments: the command line.
+        seed: of weights, order and labels.
+    """
+
+    def __init__(self, arguments: argparse.Namespace, seed: int):
+        set_seed(seed)
+        self.arguments, self.seed = arguments, seed
+        self.clock = Clock()
+        self.data: DatasetDict = load_time_series(arguments.dataset, validation_size=0)
+        self.points: list[Point] = []
+
+    def labelled(self) -> dict[str, Dataset]:
+        """The parts of train with labels, by their share."""
+        train = self.data["train"]
+        return {
+            f"{fraction:g}": take_fraction(train, fraction, self.seed) if fraction < 1 else train
+            for fraction in self.arguments.fractions
+        }
+
+    def probe(self, features_of: Features, epoch: float) -> None:
+        """Adds a point: when an answer would be there if training stopped now, for each part of the labels."""
+        reading = self.clock.read()
+        test, truth = self.data["test"], self.data["test"]["labels"][:]
+        point: Point = {"epoch": epoch}
+        for part, labelled in self.labelled().items():
+            self.clock.set_back(reading)
+            probe = fit_linear_probe(features_of(labelled), labelled["labels"][:])
+            accuracy = probe.score(features_of(test), truth)
+            point[part] = {"seconds": self.clock.read(), "accuracy": accuracy}
+        self.points.append(point)
+        self.clock.set_back(reading)
+
+
+def run_ours(arguments: argparse.Namespace, output: Path, seed: int) -> list[Point]:
+    """Pre-trains with the default recipe, with a probe before it and after each epoch."""
+    run = Run(arguments, seed)
+    extractor = make_feature_extractor(run.data)
+    train = run.data["train"]
+    model = TimeMAEForPreTraining(TimeMAEConfig(**describe(run.data), patch_length=arguments.patch_length))
+    settings = training.SMALL_BATCHES
+    steps = training.count_steps(len(train), settings["per_device_train_batch_size"], arguments.epochs, min_steps=1)
+
+    def features_of(dataset: Dataset) -> np.ndarray:
+        with torch.random.fork_rng():
+            return features_and_labels(model, dataset, extractor)[0]
+
+    class Probe(TrainerCallback):
+        def on_epoch_end(self, args, state, control, **kwargs):
+            run.probe(features_of, state.epoch)
+            model.train()
+
+    run.probe(features_of, 0)
+    trainer = PreTrainingTrainer(
+        model=model,
+        args=PreTrainingArguments(**trainer_settings(output, steps, seed) | settings),
+        train_dataset=train.select_columns("past_values"),
+        data_collator=TimeMAEDataCollator(extractor),
+        processing_class=extractor,
+        callbacks=[Probe()],
+    )
+    trainer.train()
+    return run.points
+
+
+def run_original(arguments: argparse.Namespace, seed: int) -> list[Point]:
+    """Pre-trains in the loop of the original code, with a probe every few epochs."""
+    run = Run(arguments, seed)
+
+    def as_tensor(dataset: Dataset) -> torch.Tensor:
+        return torch.tensor(np.stack(dataset["past_values"][:]))
+
+    values = as_tensor(run.data["train"])
+    num_classes = run.data["train"].features["labels"].num_classes
+    model = load_original(arguments.original, arguments.patch_length, tuple(values.shape[1:]), num_classes)
+
+    @torch.no_grad()
+    def features_of(dataset: Dataset) -> np.ndarray:
+        model.eval()
+        return torch.cat([model(batch) for batch in as_tensor(dataset).split(128)]).numpy()
+
+    step = make_pretraining_step(model)
+    run.probe(features_of, 0)
+    loader = torch.utils.data.DataLoader(values, 128, shuffle=True)
+    for epoch in range(1, arguments.original_epochs + 1):
+        model.train()
+        for batch in loader:
+            step(batch)
+        if epoch % arguments.probe_original_every == 0:
+            run.probe(features_of, epoch)
+    return run.points
+
+
+def run_minirocket(arguments: argparse.Namespace, seed: int) -> list[Point]:
+    """Fits MiniRocket, which is all of its training, and predicts test."""
+    run = Run(arguments, seed)
+
+    def as_array(dataset: Dataset) -> np.ndarray:
+        return np.stack(dataset["past_values"][:]).transpose(0, 2, 1)
+
+    point: Point = {"epoch": 0}
+    reading = run.clock.read()
+    for part, labelled in run.labelled().items():
+        run.clock.set_back(reading)
+        classifier = MiniRocketClassifier(random_state=seed, n_jobs=torch.get_num_threads())
+        classifier.fit(as_array(labelled), np.array(labelled["labels"][:]))
+        predicted = classifier.predict(as_array(run.data["test"]))
+        accuracy = float(np.mean(predicted == np.array(run.data["test"]["labels"][:])))
+        point[part] = {"seconds": run.clock.read(), "accuracy": accuracy}
+    return [point]
+
+
+def first_to_reach(points: list[Point], part: str, accuracy: float) -> dict[str, float] | None:
+    """Returns `seconds` and `epoch` of the first point that reaches an accuracy, or None where none does."""
+    for point in points:
+        if point[part]["accuracy"] >= accuracy:
+            return {"seconds": point[part]["seconds"], "epoch": point["epoch"]}
+    return None
+
+
+def summarise_times(runs: dict[str, list[list[Point]]], part: str, accuracy: float) -> dict[str, dict[str, Any]]:
+    """
+    Returns for each method `reached`, by how many of its runs an accuracy was reached, and of these `seconds` (over
+    seeds) and the mean `epoch`; both None where no run has reached it.
+    """
+    summary = {}
+    for method, of_method in runs.items():
+        found = [first_to_reach(points, part, accuracy) for points in of_method]
+        reached = [point for point in found if point is not None]
+        summary[method] = {
+            "runs": len(found),
+            "reached": len(reached),
+            "seconds": over_seeds([point["seconds"] for point in reached]) if reached else None,
+            "epoch": statistics.fmean(point["epoch"] for point in reached) if reached else None,
+        }
+    return summary
+
+
+def as_table(targets: list[dict[str, Any]]) -> str:
+    """Returns the times to each accuracy in Markdown."""
+    rows = []
+    for target in targets:
+        goal = f"{100 * target['accuracy']:.1f}% with {100 * float(target['labels']):g}% of labels"
+        for method, times in target["times"].items():
+            values = times["seconds"]["values"] if times["seconds"] else []
+            rows.append(
+                [
+                    f"{goal} ({target['of']})",
+                    METHODS[method],
+                    f"{times['reached']} of {times['runs']}",
+                    mean_and_deviation(values, 1) if values else "",
+                    "" if times["epoch"] is None else f"{times['epoch']:.1f}",
+                ]
+            )
+    return markdown_table(["accuracy on test", "", "runs that reach it", "seconds", "epochs"], rows)
+
+
+def draw(runs: dict[str, list[list[Point]]], targets: list[dict[str, Any]]) -> Figure:
+    """Returns accuracy against seconds, one panel for each part of the labels and one line for each run."""
+    parts = [part for part in next(iter(runs.values()))[0][0] if part != "epoch"]
+    figure, axes = plt.subplots(1, len(parts), figsize=(6 * len(parts), 4.5), squeeze=False, layout="constrained")
+    for axis, part in zip(axes[0], parts, strict=True):
+        for index, (method, of_method) in enumerate(runs.items()):
+            for number, points in enumerate(of_method):
+                seconds = [point[part]["seconds"] for point in points]
+                percent = [100 * point[part]["accuracy"] for point in points]
+                label = METHODS[method] if number == 0 else None
+                axis.plot(seconds, percent, "o-", color=f"C{index}", markersize=3, alpha=0.8, label=label)
+        for target in targets:
+            if target["labels"] == part:
+                axis.axhline(100 * target["accuracy"], color="grey", linestyle=":", label=target["of"])
+        axis.set(title=f"{100 * float(part):g}% of the labels", xlabel="seconds from raw series", xscale="log")
+        axis.set_ylabel("accuracy on test, in %")
+        axis.grid(alpha=0.3)
+        axis.legend(loc="lower right")
+    return figure
+
+
+def main() -> None:
+    parser = make_parser(__doc__, seeds=range(5))
+    parser.add_argument("--patch_length", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=10, help="of pre-training with the default recipe")
+    parser.add_argument("--original", help="path of a clone of the original code, which is left out without it")
+    parser.add_argument("--original_seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--original_epochs", type=int, default=100)
+    parser.add_argument("--probe_original_every", type=int, default=5, help="epochs of the original code")
+    parser.add_argument("--fractions", type=float, nargs="+", default=[0.01, 1.0], help="of the labels")
+    parser.add_argument("--accuracy", type=float, default=0.913, help="with all labels; default: the paper's on HAR")
+    arguments = parser.parse_args()
+    if 1.0 not in arguments.fractions:
+        parser.error(f"expected 1.0 among --fractions, as --accuracy is with all labels, got {arguments.fractions}")
+
+    summary = summarise(load_time_series(arguments.dataset, validation_size=0), progress=False)
+    shortest = min(lengths.shortest for lengths in summary.lengths.values())
+    if shortest < summary.longest:
+        parser.error(
+            "expected series of one length, which the original code and MiniRocket need, got "
+            f"{shortest} to {summary.longest} time steps"
+        )
+
+    original_seeds = arguments.original_seeds if arguments.original else []
+    parts = {"ours.json": len(arguments.seeds), "MiniRocket.json": len(arguments.seeds)}
+    parts |= {"original.json": len(original_seeds)}
+    study = Study("time to accuracy", arguments, free=["seeds", "original", "original_seeds"], parts=parts)
+    settings = {"threads": torch.get_num_threads()}
+
+    def of(method: str, seeds: list[int], work: Callable[[int], list[Point]]) -> list[list[Point]]:
+        return [
+            study.once(study.output_dir / f"seed-{seed}" / f"{method}.json", functools.partial(work, seed))
+            for seed in seeds
+        ]
+
+    runs = {
+        "ours": of("ours", arguments.seeds, lambda seed: run_ours(arguments, study.output_dir / "run", seed)),
+        "MiniRocket": of("MiniRocket", arguments.seeds, lambda seed: run_minirocket(arguments, seed)),
+    }
+    if original_seeds:
+        runs["original"] = of("original", original_seeds, lambda seed: run_original(arguments, seed))
+
+    targets = [{"of": "the paper, FineLast", "labels": "1", "accuracy": arguments.accuracy}]
+    for part in [f"{fraction:g}" for fraction in arguments.fractions]:
+        mean = statistics.fmean(points[0][part]["accuracy"] for points in runs["MiniRocket"])
+        targets.append({"of": "the mean of MiniRocket", "labels": part, "accuracy": mean})
+    for target in targets:
+        target["times"] = summarise_times(runs, target["labels"], target["accuracy"])
+    study.save_picture(draw(runs, targets), "time_to_accuracy.png")
+    study.finish({**settings, "targets": targets, "runs": runs}, "Time to accuracy", as_table(targets))
+
+
+if __name__ == "__main__":
+    main()
