@@ -20,6 +20,7 @@ from typing import Any
 
 import encoders_report
 import failed_try
+from training_timemae import mean_and_deviation
 
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -59,6 +60,11 @@ def write_tables(text: str, results: Path) -> str:
     return BLOCK.sub(lambda found: f"{found[1]}{make_table(found[2], results)}\n{found[3]}", text)
 
 
+def on_both(values: list[float], digits: int) -> str:
+    """Returns what several values are when they are rounded, once if that is the same."""
+    return " and ".join(dict.fromkeys(f"{value:.{digits}f}" for value in values))
+
+
 def claims(results: Path) -> Iterator[str]:
     """Yields the sentences, parts of sentences and rows of tables that say what the files say."""
     scores = {
@@ -74,11 +80,8 @@ def claims(results: Path) -> Iterator[str]:
 
     for mode in MODES:
         for title, encoder in ENCODERS.items():
-            cells = [
-                f"{mean(name, encoder, part, mode):.1f} ± {100 * statistics.stdev(scores[name][encoder][part][mode]):.1f}"
-                for name in SETS
-                for part in scores[name][encoder]
-            ]
+            values = [of_part[mode] for name in SETS for of_part in scores[name][encoder].values()]
+            cells = [mean_and_deviation([100 * value for value in of_part], 1) for of_part in values]
             yield f"| {title} | {' | '.join(cells)} |"
 
     frozen = {
@@ -86,13 +89,10 @@ def claims(results: Path) -> Iterator[str]:
         for part in ("0.01", "0.05", "0.1", "1")
     }
     middle = frozen["0.05"] + frozen["0.1"]
-    [least] = {f"{value:.0f}" for value in frozen["0.01"]}
-    yield f"by {least} points with 1% of the labels"
+    yield f"by {on_both(frozen['0.01'], 0)} points with 1% of the labels"
     yield f"by {min(middle):.0f} to {max(middle):.0f} points with 5% and 10%"
-    [most] = {f"{value:.0f}" for value in frozen["1"]}
-    yield f"by {most} points with all"
-    trained = [f"{lead(name, 'bert', 'bert-random', '1', 'fine_all'):.1f}" for name in SETS]
-    [both] = {*trained}
+    yield f"by {on_both(frozen['1'], 0)} points with all"
+    trained = on_both([lead(name, "bert", "bert-random", "1", "fine_all") for name in SETS], 1)
     p_values = [
         test["p"]
         for name in SETS
@@ -100,7 +100,7 @@ def claims(results: Path) -> Iterator[str]:
         if (test["pair"], test["mode"], test["labels"]) == (["bert", "bert-random"], "fine_all", "1")
     ]
     har_p, digits_p = p_values
-    yield f"{both} points on both sets with all labels (p = {har_p:.2f} on HAR and {digits_p:.1g} on the digits"
+    yield f"{trained} points on both sets with all labels (p = {har_p:.2f} on HAR and {digits_p:.1g} on the digits"
     [har, digits] = SETS
     behind = [lead(digits, "bert", "bert-shuffled", part, "untouched") for part in frozen]
     yield f"stand {min(behind):.0f} to {max(behind):.0f} points behind"
@@ -125,8 +125,8 @@ def claims(results: Path) -> Iterator[str]:
     yield f"begins at {once[0]:.1f}% instead of {failing[0]:.1f}%, and it stands at {once[1]:.1f}% after 150 steps"
     yield f"begins at {mended[0]:.1f}%, and after 150 steps it stands at {mended[1]:.1f}%, against {failing[1]:.1f}%"
     yield f"from {own[0]:.1f}% to {own[1]:.1f}% in 150 steps"
-    experiment = json.loads((results / "har.json").read_text())["metrics"]
-    yield f"reaches {100 * experiment['fine_all']['accuracy']['mean']:.1f}% on HAR"
+    reached = read("har", results)["summary"]["fine-tuned (FineAll)"]["accuracy"]["mean"]
+    yield f"reaches {100 * reached:.1f}% on HAR"
     yield f"the linear probe on HAR stuck at {round(100 * statistics.median(failed_try.REPORTED.values()))}%"
 
 
