@@ -203,9 +203,9 @@ class Comparison:
 
         return self.study.once(path, work)
 
-    def search_fine_tuning(self, mode: str, encoder: Encoder, start: float | None, rate: float) -> float:
+    def search_fine_tuning(self, mode: str, starts: dict[str, float | None], encoder: Encoder, rate: float) -> float:
         """Validation accuracy of fine-tuning with a rate, with the first seed and part of the labels."""
-        seed, fraction = self.arguments.seeds[0], self.arguments.search_fraction
+        seed, fraction, start = self.arguments.seeds[0], self.arguments.search_fraction, starts.get(encoder.name)
         path = self.directory(encoder, seed, start) / f"{mode}-{rate:g}" / f"{mode}-search.json"
         return self.fine_tune(encoder, seed, start, rate, fraction, "validation", path)["accuracy"]
 
@@ -250,18 +250,17 @@ class Comparison:
                 self.arguments.pretraining_rates,
                 lambda encoder, rate: self.pretrain(encoder, seeds[0], rate)["validation_accuracy"],
             )
-            starts = {name: found["rate"] for name, found in searches["pretraining"].items()}
+            rates = {name: found["rate"] for name, found in searches["pretraining"].items()}
             courses = {
-                encoder.name: [self.pretrain(encoder, seed, starts[encoder.name]) for seed in seeds]
+                encoder.name: [self.pretrain(encoder, seed, rates[encoder.name]) for seed in seeds]
                 for encoder in self.encoders
             }
+            starts |= rates
         for mode in [mode for mode in SEARCHED if mode in modes]:
             searches[mode] = self.search(
                 f"{mode}-search.json",
                 self.arguments.fine_tuning_rates,
-                lambda encoder, rate, mode=mode: self.search_fine_tuning(
-                    mode, encoder, starts[encoder.name] if mode == "fine_all" else None, rate
-                ),
+                functools.partial(self.search_fine_tuning, mode, starts if mode == "fine_all" else {}),
             )
         results: dict[str, Any] = {}
         for encoder in self.encoders:

@@ -240,7 +240,7 @@ def summarise_ends(runs: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str,
     Args:
         runs: of each variant what [`run`] returned, one a seed.
     """
-    ends = {
+    ends: dict[str, dict[str, Any]] = {
         variant: {
             "before": over_seeds([of_seed["curve"][0]["accuracy"] for of_seed in of_variant]),
             "after": over_seeds([of_seed["curve"][-1]["accuracy"] for of_seed in of_variant]),
