@@ -317,11 +317,11 @@ class Comparison:
 def check(arguments: argparse.Namespace) -> None:
     """
     Raises:
-        ValueError: a grid of rates that is none, a seed or part twice, or a part of the labels that is none.
+        ValueError: a grid of rates that is none, a part or mode twice, or a part of the labels that is none.
     """
     for name in ("pretraining_rates", "fine_tuning_rates"):
         check_rates(name, getattr(arguments, name))
-    for name in ("seeds", "fractions", "modes"):
+    for name in ("fractions", "modes"):
         values = getattr(arguments, name)
         if len({*values}) < len(values):
             raise ValueError(f"expected each of --{name} once, got {' '.join(map(str, values))}")
