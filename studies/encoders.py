@@ -133,15 +133,15 @@ def make_classifier(model: TimeMAEForPreTraining, num_labels: int) -> TimeMAEFor
 
 def plan_pairs(encoders: list[Encoder]) -> list[tuple[str, str]]:
     """
-    Returns the pairs of encoders that are compared: each pretrained one with its architecture with new weights, with
-    its weights in random order and with TimeMAE's own, and new weights with TimeMAE's own. Without any pretrained one
-    the first encoder is compared with each of the others.
+    Returns the pairs of encoders whose comparison is planned: each pretrained one with its architecture with new
+    weights and with TimeMAE's own, and new weights with TimeMAE's own. Weights in random order are shown beside them
+    and not tested. Without any pretrained encoder the first one is compared with each of the others.
     """
     names = [encoder.name for encoder in encoders]
     own = [encoder.name for encoder in encoders if encoder.init == "own"]
     pairs = []
     for encoder in encoders:
         if encoder.init == "pretrained":
-            pairs += [(encoder.name, f"{encoder.name}-{init}") for init in INITS]
-            pairs += [(name, other) for other in own for name in (encoder.name, f"{encoder.name}-random")]
+            new = f"{encoder.name}-random"
+            pairs += [(encoder.name, new), *((name, other) for other in own for name in (encoder.name, new))]
     return [pair for pair in pairs if {*pair} <= {*names}] or [(names[0], other) for other in names[1:]]

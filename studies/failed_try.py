@@ -124,7 +124,7 @@ def list_variants(has_weights: bool) -> dict[str, list[str]]:
     """Returns for the name of each variant what is mended in it, with or without pretrained weights at hand."""
     together = [name for name in MENDS_TOGETHER if name != ("new weights" if has_weights else "pretrained weights")]
     alone = [name for name in MENDING if name not in ONLY_TOGETHER and (has_weights or name != "pretrained weights")]
-    without = {f"mended but {name}": [other for other in together if other != name] for name in together}
+    without = {f"mended without {name}": [other for other in together if other != name] for name in together}
     return {"failed": [], **{name: [name] for name in alone}, "mended": together, **without}
 
 
@@ -255,7 +255,7 @@ def summarise_ends(runs: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str,
         lowest, highest = (ends[name]["after"]["mean"] for name in ("failed", "mended"))
         for variant, end in ends.items():
             mean = end["after"]["mean"]
-            change = highest - mean if variant.startswith("mended but") else mean - lowest
+            change = highest - mean if variant.startswith("mended without") else mean - lowest
             if highest != lowest and variant not in ("failed", "mended"):
                 end["share"] = change / (highest - lowest)
     return ends
@@ -265,7 +265,7 @@ def planned_pairs(variants: list[str]) -> list[tuple[str, str]]:
     """Returns the planned comparisons: each thing mended alone with the failed try, the mended with each left out."""
     pairs = [("mended", "failed")]
     for variant in variants:
-        if variant.startswith("mended but"):
+        if variant.startswith("mended without"):
             pairs.append(("mended", variant))
         elif variant not in ("failed", "mended"):
             pairs.append((variant, "failed"))
@@ -312,15 +312,15 @@ def draw(long_runs: dict[str, list[dict[str, Any]]], ends: dict[str, dict[str, A
         axis.grid(alpha=0.3)
     axes[0].plot([*REPORTED], [100 * value for value in REPORTED.values()], "k--", label="the failed try, as reported")
     axes[0].legend()
+    axes[0].set_ylim(top=min(101, axes[0].get_ylim()[1]))  # intervals of few seeds reach beyond what can be
     axes[1].set_yscale("log")
     names = list(reversed(ends))
     means = [100 * ends[name]["after"]["mean"] for name in names]
     lengths = [100 * half_width(ends[name]["after"]["values"]) for name in names]
     colors = ["tab:green" if name.startswith("mended") else "tab:orange" for name in names]
     axes[2].barh(names, means, xerr=np.nan_to_num(lengths), color=colors, capsize=3)
-    axes[2].plot([100 * ends[name]["before"]["mean"] for name in names], names, "k|", markersize=12, label="before")
-    axes[2].set(title=f"accuracy in % after {epochs} epochs", xlim=(max(0, min(means) - 15), 100))
-    axes[2].legend(loc="lower right")
+    axes[2].plot([100 * ends[name]["before"]["mean"] for name in names], names, "k|", markersize=12)
+    axes[2].set(title=f"accuracy in % after {epochs} epochs (|: before)", xlim=(max(0, min(means) - 15), 100))
     axes[2].grid(alpha=0.3, axis="x")
     figure.suptitle("bars: 95% intervals over seeds", fontsize=10)
     return figure

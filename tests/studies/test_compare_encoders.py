@@ -11,7 +11,7 @@ TINY = '{"codebook_size": 8, "decoder_num_hidden_layers": 1}'
 
 def command(*encoders: object, **arguments: object) -> list[object]:
     return [
-        *("compare_encoders.py", "--encoders", *encoders, "--fractions", 0.1, 1.0),
+        *("compare_encoders.py", "--encoders", *encoders, "--fractions", 0.1),
         *("--pretraining_rates", 1e-4, 1e-3, "--fine_tuning_rates", 1e-4, 1e-3, "--config", TINY),
         *flags(dataset="JapaneseVowels", output_dir="encoders", patch_length=3, epochs=0.1, min_steps=2),
         *flags(fine_tuning_epochs=0.1, fine_tuning_min_steps=2, **arguments),
@@ -39,12 +39,12 @@ def test_encoders_are_compared_and_no_finished_run_is_lost(run_study, tiny_bert,
         assert searches[0][kind]["trials"].keys() == searches[1][kind]["trials"].keys()
         assert len(searches[0][kind]["trials"]) > 2
     for result in results["encoders"].values():
-        assert list(result["test_accuracy"]) == ["0.1", "1"]
+        assert list(result["test_accuracy"]) == ["0.1"]
         for modes in result["test_accuracy"].values():
             assert list(modes) == ["untouched", "fine_last", "fine_all", "from_start"]
             assert all(len(score["values"]) == 2 and 0 <= score["mean"] <= 1 for score in modes.values())
     tests = results["planned_comparisons"]
-    assert len(tests) == 8 and all(test["pair"] == ["bert", "scratch"] for test in tests)
+    assert len(tests) == 4 and all(test["pair"] == ["bert", "scratch"] for test in tests)
     assert {"report.md", "labels.png"} <= {path.name for path in (tmp_path / "encoders").iterdir()}
 
     # A run that was lost is made again and gives the same; the others are not.
@@ -61,7 +61,7 @@ def test_encoders_are_compared_and_no_finished_run_is_lost(run_study, tiny_bert,
     with pytest.raises(ValueError, match=r"encoder in encoders/bert, got another weights \(expected '\w+', got '\w+'"):
         run_study(*run)
     run[run.index("--fractions") + 1] = 0.2
-    with pytest.raises(ValueError, match=r"got another fractions \(expected \[0.1, 1.0\], got \[0.2, 1.0\]\)"):
+    with pytest.raises(ValueError, match=r"got another fractions \(expected \[0.1\], got \[0.2\]\)"):
         run_study(*run)
 
 
@@ -70,7 +70,7 @@ def test_sizes_of_the_own_encoder_are_compared_without_a_pretrained_one(run_stud
     run_study(*command("scratch-1x16", "scratch-2x16", "--modes", "untouched", "from_start", "--seeds", 0))
     results = read_results(tmp_path / "encoders")["metrics"]
     assert [result["layers"] for result in results["encoders"].values()] == [1, 2]
-    assert list(results["encoders"]["scratch-1x16"]["test_accuracy"]["1"]) == ["untouched", "from_start"]
+    assert list(results["encoders"]["scratch-1x16"]["test_accuracy"]["0.1"]) == ["untouched", "from_start"]
     assert {tuple(test["pair"]) for test in results["planned_comparisons"]} == {("scratch-1x16", "scratch-2x16")}
     assert not list((tmp_path / "encoders").rglob("pretraining.json"))
 
@@ -129,7 +129,6 @@ def test_planned_pairs(encoders):
 
     assert pairs("scratch", "b:x", "b-random:x", "b-shuffled:x") == [
         ("b", "b-random"),
-        ("b", "b-shuffled"),
         ("b", "scratch"),
         ("b-random", "scratch"),
     ]

@@ -48,16 +48,16 @@ def test_shares_are_parts_of_the_way_from_the_failed_to_the_mended_try(failed_tr
             "failed": 0.6,
             "positions once": 0.7,
             "mended": 0.9,
-            "mended but positions once": 0.75,
+            "mended without positions once": 0.75,
         }.items()
     }
     ends = failed_try.summarise_ends(runs)
     assert ends["positions once"]["share"] == pytest.approx(1 / 3)
-    assert ends["mended but positions once"]["share"] == pytest.approx(0.5)
+    assert ends["mended without positions once"]["share"] == pytest.approx(0.5)
     assert failed_try.planned_pairs([*runs]) == [
         ("mended", "failed"),
         ("positions once", "failed"),
-        ("mended", "mended but positions once"),
+        ("mended", "mended without positions once"),
     ]
 
 
