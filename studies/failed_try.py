@@ -332,7 +332,7 @@ def check(arguments: argparse.Namespace) -> dict[str, list[str]]:
 
     Raises:
         ValueError: an unknown variant, one named twice, one that needs pretrained weights where none are given, or an
-            encoder that is no BERT.
+            encoder that is no BERT or has fewer positions than the series have windows.
     """
     known, with_weights = list_variants(arguments.encoder is not None), list_variants(True)
     chosen = arguments.variants or list(known)
@@ -348,6 +348,8 @@ def check(arguments: argparse.Namespace) -> dict[str, list[str]]:
         model_type = load_text_encoder_config(arguments.encoder).model_type
         if model_type != "bert":
             raise ValueError(f"expected a BERT, whose layers and positions are changed here, got {model_type!r}")
+    size = {**describe(load_time_series(arguments.dataset)), "patch_length": arguments.patch_length}
+    make_model(make_settings([]), arguments.encoder, **size)
     return {name: known[name] for name in known if name in {*chosen, *arguments.long_variants}}
 
 

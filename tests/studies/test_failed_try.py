@@ -1,7 +1,7 @@
 import pytest
 import torch
 from conftest import ROOT, flags, read_results
-from transformers import BertModel
+from transformers import BertConfig, BertModel
 
 
 @pytest.fixture
@@ -91,4 +91,15 @@ def test_the_failed_try_is_repeated_and_mended(run_study, tiny_bert, tmp_path, c
 def test_what_cannot_be_tried_is_refused(run_study, tmp_path, arguments, message):
     with pytest.raises(ValueError, match=message):
         run_study("failed_try.py", *arguments, *flags(dataset="JapaneseVowels", output_dir="failed"))
+    assert not (tmp_path / "failed").exists()
+
+
+def test_a_bert_with_too_few_positions_is_refused(run_study, tmp_path):
+    config = BertConfig(hidden_size=16, num_attention_heads=4, num_hidden_layers=1, max_position_embeddings=20)
+    BertModel(config).save_pretrained(tmp_path / "short")
+    with pytest.raises(ValueError, match="expected at most 20 patches, as many as the 'bert' encoder has .* got 29"):
+        run_study(
+            *("failed_try.py", "--encoder", tmp_path / "short"),
+            *flags(dataset="JapaneseVowels", output_dir="failed", patch_length=1),
+        )
     assert not (tmp_path / "failed").exists()
