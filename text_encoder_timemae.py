@@ -74,7 +74,8 @@ class TextEncoderMixin:
 
         Raises:
             ValueError: no model there, no encoder, fewer layers than asked for, fewer positions than patches, weights
-                missing in the checkpoint, or arguments that [`TimeMAEConfig`] refuses.
+                missing in the checkpoint or of another shape, weights that something has overwritten since they were
+                loaded, or arguments that [`TimeMAEConfig`] refuses.
 
         Example:
 
@@ -90,7 +91,8 @@ class TextEncoderMixin:
         model = cls(TimeMAEConfig(encoder_config=encoder_config, **config))
         if init != "random":
             input_scale = config.get("encoder_input_scale")
-            model.load_encoder(name_or_path, init == "shuffled", input_scale, **encoder_kwargs)
+            weights = model.load_encoder(name_or_path, init == "shuffled", input_scale, **encoder_kwargs)
+            check_encoder_weights(model, weights, name_or_path)
         if freeze:
             model.base_model.encoder.model.requires_grad_(False)
         return model
@@ -98,10 +100,10 @@ class TextEncoderMixin:
     @torch.no_grad()
     def load_encoder(
         self, name_or_path: str, shuffled: bool = False, input_scale: float | None = None, **kwargs
-    ) -> None:
+    ) -> dict[str, torch.Tensor]:
         """
         Gives the encoder, and the target encoder, the weights of a pretrained transformers encoder, or the values of
-        each of its tensors in random order.
+        each of its tensors in random order. They count as initialised: `model.apply(model._init_weights)` leaves them.
 
         Args:
             name_or_path (`str`):
@@ -114,8 +116,12 @@ class TextEncoderMixin:
             kwargs:
                 Passed to `AutoModel.from_pretrained`.
 
+        Returns:
+            the weights by name, for [`check_encoder_weights`].
+
         Raises:
-            ValueError: the model has an encoder of its own, there are no weights, or some are missing.
+            ValueError: the model has an encoder of its own, there are no weights, or some are missing or of another
+                shape.
         """
         encoder_config = self.config.encoder_config
         if encoder_config is None:
@@ -142,6 +148,11 @@ class TextEncoderMixin:
                 f"expected all weights of a {encoder_config.model_type!r} encoder in {str(name_or_path)!r}, "
                 f"got none for {', '.join(sorted(loading['missing_keys']))}"
             )
+        if loading["mismatched_keys"]:  # which `ignore_mismatched_sizes` would give new weights
+            name, found, expected = sorted(loading["mismatched_keys"])[0]
+            raise ValueError(
+                f"expected {name} of shape {tuple(expected)} in {str(name_or_path)!r}, got {tuple(found)}"
+            )
         std = source.get_input_embeddings().weight.std().item()
         self.config.encoder_input_scale = std * UNIT_VARIANCE_SCALE if input_scale is None else input_scale
         source.set_input_embeddings(None)
@@ -152,6 +163,9 @@ class TextEncoderMixin:
             }
         for encoder in filter(None, (self.base_model.encoder, getattr(self, "target_encoder", None))):
             encoder.model.load_state_dict(weights)
+            for parameter in encoder.model.parameters():
+                parameter._is_hf_initialized = True  # type: ignore[attr-defined]  # the library's mark
+        return weights
 
 
 class TimeMAETextEncoder(nn.Module):
@@ -256,6 +270,34 @@ class TimeMAETextEncoder(nn.Module):
         self._layer_states.append(output[0] if isinstance(output, tuple) else output)
 
 
+@torch.no_grad()
+def check_encoder_weights(model: "PreTrainedModel", weights: dict[str, torch.Tensor], name_or_path: str) -> None:
+    """
+    Checks that an encoder still has the weights that were loaded. The first tries with BERT overwrote them all: an
+    initialisation of the whole model came after the loading.
+
+    Args:
+        model: a TimeMAE model with a transformers encoder.
+        weights: what [`~TextEncoderMixin.load_encoder`] returned.
+        name_or_path: where they come from, for the error.
+
+    Raises:
+        ValueError: a tensor of the encoder, or of the target encoder, has other values.
+    """
+    for name in ("encoder", "target_encoder"):
+        encoder = model.base_model.encoder if name == "encoder" else getattr(model, name, None)
+        if encoder is None:
+            continue
+        state = encoder.model.state_dict()
+        different = sorted(key for key in weights if not state[key].equal(weights[key].to(state[key])))
+        if different:
+            raise ValueError(
+                f"expected the weights of {str(name_or_path)!r} in the {name}, got others in {len(different)} of its "
+                f"{len(weights)} tensors, {different[0]} among them: something has initialised the model after they "
+                "were loaded. Call `load_encoder` last."
+            )
+
+
 def find_layers(model: nn.Module, encoder_config: PreTrainedConfig) -> nn.ModuleList:
     """
     Finds the layers of a transformers encoder; those of ALBERT are groups, each of which is run several times.
@@ -324,4 +366,10 @@ def without_pooler(encoder_config: PreTrainedConfig) -> dict[str, bool]:
     return {"add_pooling_layer": False} if "add_pooling_layer" in arguments else {}
 
 
-__all__ = ["TextEncoderMixin", "TimeMAETextEncoder", "check_text_encoder", "load_text_encoder_config"]
+__all__ = [
+    "TextEncoderMixin",
+    "TimeMAETextEncoder",
+    "check_encoder_weights",
+    "check_text_encoder",
+    "load_text_encoder_config",
+]

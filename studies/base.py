@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -44,7 +44,7 @@ class Study:
     Raises:
         OSError: the directory cannot be written, or another process works there.
         ValueError: the directory holds something else than this study with these settings; the error names the
-            settings that differ.
+            settings that differ. Or a seed is given twice.
     """
 
     def __init__(
@@ -54,6 +54,9 @@ class Study:
         free: Sequence[str] = (),
         parts: Mapping[str, int] | None = None,
     ):
+        seeds = getattr(arguments, "seeds", [])
+        if len({*seeds}) < len(seeds):
+            raise ValueError(f"expected each of --seeds once, got {' '.join(map(str, seeds))}")
         self.arguments = arguments
         self.output_dir: Path = arguments.output_dir
         self.started = time.time()
@@ -81,18 +84,6 @@ class Study:
         """
         self._make(path, lambda: write_json(path, work()))
         return json.loads(path.read_text())
-
-    def once_with_provenance(self, directory: Path, work: Callable[[], Any], settings: dict[str, Any]) -> Any:
-        """
-        As [`Study.once`], for a part that others may want alone: its file is the `results.json` of `directory`, which
-        also holds the settings of the part, the command, the commit and the versions.
-
-        Returns:
-            The `metrics` of that file, which is what `work` returned.
-        """
-        path, started = directory / "results.json", time.time()
-        self._make(path, lambda: write_results(directory, work(), settings, started))
-        return json.loads(path.read_text())["metrics"]
 
     def _make(self, path: Path, write: Callable[[], None]) -> None:
         """Calls `write` where there is no file at `path`, and prints how far the study is."""
@@ -291,15 +282,13 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 
 def draw_against_labels(
     panels: Mapping[str, Mapping[str, Mapping[float, Sequence[float]]]],
-    bars: Literal["interval", "deviation"] = "interval",
 ) -> Figure:
     """
-    Draws accuracy against the number of labels, one line a method.
+    Draws accuracy against the number of labels, one line a method; bars are 95% confidence intervals of the mean.
 
     Args:
         panels: for the title of each panel, the methods; for the name of each method, the parts of the labels (in 0
             to 1); for each part, the accuracies (in 0 to 1), one a seed.
-        bars: what the bars are: the 95% confidence interval of the mean, or the sample standard deviation.
 
     Returns:
         The figure, for [`Study.save_picture`].
@@ -310,10 +299,7 @@ def draw_against_labels(
     for axis, (title, methods) in zip(axes[0], panels.items(), strict=True):
         for name, scores in methods.items():
             percent = [100 * np.array(values) for values in scores.values()]
-            if bars == "interval":
-                lengths = [half_width(values) for values in percent]
-            else:
-                lengths = [values.std(ddof=1) if len(values) > 1 else np.nan for values in percent]
+            lengths = [half_width(values) for values in percent]
             means = [values.mean() for values in percent]
             axis.errorbar([100 * part for part in scores], means, lengths, label=name, marker="o", capsize=3)
         parts = sorted({part for scores in methods.values() for part in scores})
@@ -323,7 +309,6 @@ def draw_against_labels(
         axis.grid(alpha=0.3)
     lowest, highest = axes[0, 0].get_ylim()
     axes[0, 0].set_ylim(max(lowest, 0), min(highest, 101))  # intervals of few seeds reach beyond what can be
-    meaning = {"interval": "95% interval", "deviation": "standard deviation"}[bars]
-    axes[0, 0].set_ylabel(f"test accuracy, in % (bars: {meaning})")
+    axes[0, 0].set_ylabel("test accuracy, in % (bars: 95% interval)")
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right upper")
     return figure

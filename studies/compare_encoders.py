@@ -1,92 +1,72 @@
 #!/usr/bin/env python
 """
-Does a pretrained encoder help TimeMAE? Compares encoders on one data set, with controls.
+Does a pretrained encoder help TimeMAE? Compares encoders on one data set, all on the default recipe, tuned alike.
 
-    python studies/compare_encoders.py --dataset uci_har --output_dir outputs/encoders --max_steps 1000 \\
+    python studies/compare_encoders.py --dataset uci_har --patch_length 8 --output_dir outputs/encoders_har \\
         --encoders scratch bert:MODEL bert-random:MODEL bert-shuffled:MODEL          # MODEL: a directory or Hub id
 
-An encoder is `scratch`, TimeMAE's own at the size of the first pretrained one; `NAME:MODEL`, a pretrained one;
-`NAME-random:MODEL`, its architecture with new weights; or `NAME-shuffled:MODEL`, its weights in random order. All get
-the same data and the same budget: --max_steps, or --max_minutes of training each. The learning rate of each encoder,
-for pre-training and FineAll, is chosen from a grid on validation, with the first seed. Then FineLast and FineAll on
-parts of the labels, nested and stratified; test is read once, at the end. A seed draws splits, labels and weights.
+An encoder is `scratch`, TimeMAE's own at the size of the first MODEL; `scratch-LAYERSxWIDTH`, the same in another
+size; `NAME:MODEL`, a pretrained one; `NAME-random:MODEL`, its architecture with new weights; or `NAME-shuffled:MODEL`,
+its weights in random order. No MODEL is needed: `--encoders scratch scratch-2x64` compares two sizes. Each is judged
 
-Leaves in the output directory results.json, report.md, curves.png and labels.png. The same command again takes up
-where it stopped: no finished part runs twice.
+- untouched: a linear probe on the frozen encoder before it has seen a series,
+- FineLast: the same after pre-training on the series of train,
+- FineAll: fine-tuned after that pre-training, from the head of a probe,
+- fine-tuned at once: the same without the pre-training,
+
+with parts of the labels that are nested and stratified. A seed draws splits, labels and weights.
+
+Two rates are searched on validation with the first seed: of the encoder in pre-training, by a probe with all labels
+(all other weights keep the rate of the recipe), and of all weights in fine-tuning, by the accuracy of classifiers
+fine-tuned with --search_fraction of the labels. All encoders get the same grid; where the edge of it is best for one
+of them it is widened for all, at most twice. Budgets are those that the library chooses for a user. Fine-tuning takes
+a fixed number of steps with a rate that falls to 0 and keeps the last: with few labels, validation has more of them
+than train, so a stop by it would hide how few there are. Its last loss, in the results, shows whether it converged.
+
+The planned comparisons are those of `plan_pairs` in encoders.py with each of `PLANNED_FRACTIONS` of the labels, in all
+modes, corrected together by Holm's method. Test is read once, after all searches and all pre-training.
+
+Leaves in the output directory results.json, report.md and labels.png. The same command again takes up where it
+stopped; more encoders, seeds, rates or modes may be added on the same directory.
 """
 
 import argparse
-import itertools
+import functools
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
-import numpy as np
-from datasets import DatasetDict
-from matplotlib.figure import Figure
+from datasets import Dataset, DatasetDict
 from sklearn.metrics import accuracy_score
-from transformers import set_seed
 
+import training
 from base import (
     Study,
+    compare_planned,
     describe,
-    draw_against_labels,
     features_and_labels,
     make_parser,
-    paired_difference,
-    trainer_settings,
+    over_seeds,
 )
-from configuration_timemae import TimeMAEConfig
 from data_timemae import load_time_series
+from encoders import Encoder, make_classifier, make_encoders, plan_pairs
+from encoders_report import MODES, as_tables, draw
 from feature_extraction_timemae import TimeMAEFeatureExtractor
-from modeling_timemae import TimeMAEForPreTraining, TimeMAEForTimeSeriesClassification
-from text_encoder_timemae import load_text_encoder_config
-from training import steps_in
+from modeling_timemae import TimeMAEForPreTraining
+from rates import check_rates, search_rates
 from training_timemae import (
-    FineTuningArguments,
-    PreTrainingArguments,
-    PreTrainingTrainer,
-    TimeMAEDataCollator,
-    TimeMAETrainer,
+    check_same_settings,
     make_feature_extractor,
-    markdown_table,
-    mean_and_deviation,
     probe_scores,
 )
+from training_timemae.defaults import FINE_TUNING, PRE_TRAINING
 
 
-MODES = {
-    "untouched": "FineLast before pre-training on series",
-    "fine_last": "FineLast",
-    "fine_all": "FineAll",
-}
-
-
+SEARCHED = ("fine_all", "from_start")  # modes with a rate of fine-tuning
+PLANNED_FRACTIONS = (0.1, 1.0)
 # What may differ from one call to the next on the same directory.
-FREE = ("encoders", "seeds", "fractions", "encoder_learning_rates")
-
-
-class Encoder:
-    """One of the encoders to compare; `spec` as on the command line."""
-
-    def __init__(self, spec: str):
-        self.name, _, self.path = spec.partition(":")
-        if (self.name == "scratch") == bool(self.path) or not self.name:
-            raise ValueError(
-                "expected an encoder as `scratch`, `NAME:PATH`, `NAME-random:PATH` or `NAME-shuffled:PATH`, "
-                f"got {spec!r}"
-            )
-        self.init = next((init for init in ("random", "shuffled") if self.name.endswith(f"-{init}")), "pretrained")
-
-    def make(self, like: TimeMAEConfig, **config) -> TimeMAEForPreTraining:
-        """The model before any training; `like` gives the size where the encoder is TimeMAE's own."""
-        if self.path:
-            return TimeMAEForPreTraining.from_encoder_pretrained(
-                self.path, num_hidden_layers=like.num_hidden_layers, init=self.init, **config
-            )
-        sizes = ("hidden_size", "num_hidden_layers", "num_attention_heads")
-        return TimeMAEForPreTraining(TimeMAEConfig(**{name: getattr(like, name) for name in sizes}, **config))
+FREE = ("encoders", "seeds", "pretraining_rates", "fine_tuning_rates", "modes")
 
 
 class Comparison:
@@ -94,283 +74,288 @@ class Comparison:
     What the runs share: encoders, data, configuration and the study that keeps the result of each part.
 
     Raises:
-        ValueError: the encoders cannot be compared, do not fit the series, or the output directory holds a comparison
-            of other settings.
+        ValueError: the arguments are refused by [`check`], the encoders cannot be compared or do not fit the series,
+            or the output directory holds a comparison of other settings or other encoders.
     """
 
     def __init__(self, arguments: argparse.Namespace):
+        check(arguments)
         self.arguments = arguments
-        self.encoders = [Encoder(spec) for spec in arguments.encoders]
-        names = [encoder.name for encoder in self.encoders]
-        if len(set(names)) < len(names):
-            raise ValueError(f"expected encoders of different names, got {' '.join(names)}")
-        paths = [encoder.path for encoder in self.encoders if encoder.path]
-        if not paths:
-            raise ValueError("expected at least one pretrained encoder, `NAME:PATH`, got none")
-        self.config = {
-            **json.loads(arguments.config),
-            **describe(load_time_series(arguments.dataset)),
-            "patch_length": arguments.patch_length,
-            "decoder_num_hidden_layers": arguments.decoder_num_hidden_layers,
+        self.encoders = make_encoders(arguments.encoders, arguments.num_hidden_layers)
+        config = {"patch_length": arguments.patch_length, **json.loads(arguments.config)}
+        self.config = {**describe(load_time_series(arguments.dataset)), **config}
+        identities = {encoder.name: encoder.identify(self.make(encoder, 0)) for encoder in self.encoders}
+        runs, count = len(self.encoders) * len(arguments.seeds), len(self.encoders)
+        modes = arguments.modes
+        parts = {f"{mode}.json": runs for mode in ("untouched", "fine_last") if mode in modes}
+        parts |= {f"{mode}.json": runs * len(arguments.fractions) for mode in SEARCHED if mode in modes}
+        parts |= {
+            f"{mode}-search.json": count * len(arguments.fine_tuning_rates) for mode in SEARCHED if mode in modes
         }
-        # Before work starts: each encoder is one, has the layers, and fits the series.
-        configs = [load_text_encoder_config(path, arguments.num_hidden_layers) for path in paths]
-        self.like, *_ = [TimeMAEConfig(encoder_config=config, **self.config) for config in configs]
-        rates, seeds = len(arguments.encoder_learning_rates), len(arguments.seeds)
-        parts = {
-            "pretraining.json": len(names) * (rates + seeds - 1),  # all rates with the first seed, one with the others
-            "untouched.json": len(names) * seeds,
-            "fine_last.json": len(names) * seeds,
-            "test_accuracy.json": len(names) * seeds * len(arguments.fractions),
-        }
+        if self.pretrains:
+            parts["pretraining.json"] = count * len(arguments.pretraining_rates) + runs - count
         self.study = Study("comparison", arguments, free=FREE, parts=parts)
+        for name, identity in identities.items():
+            check_same_settings(self.study.output_dir / name, "encoder", identity)
+        self.identities = identities
 
-    def data(self, seed: int, fraction: float = 1.0) -> DatasetDict:
-        return load_time_series(self.arguments.dataset, seed=seed, train_fraction=None if fraction == 1 else fraction)
+    @property
+    def pretrains(self) -> bool:
+        return bool({"fine_last", "fine_all"} & {*self.arguments.modes})
 
-    def trainer_settings(self, output: Path, steps: int, seed: int, rate: float) -> dict[str, Any]:
-        """Returns arguments of a run in which the encoder has a learning rate of its own."""
-        return trainer_settings(
-            output,
-            steps,
-            seed,
-            learning_rate=self.arguments.learning_rate,
-            encoder_learning_rate=rate,
-            per_device_train_batch_size=self.arguments.batch_size,
-            max_grad_norm=1.0,
-        )
+    def make(self, encoder: Encoder, seed: int) -> TimeMAEForPreTraining:
+        return encoder.make(seed, self.arguments.num_hidden_layers, self.config)
+
+    @functools.lru_cache(maxsize=1)  # noqa: B019  # there is one comparison
+    def data(self, seed: int) -> DatasetDict:
+        return load_time_series(self.arguments.dataset, seed=seed)
+
+    def extractor(self, seed: int) -> TimeMAEFeatureExtractor:
+        return make_feature_extractor(self.data(seed))
+
+    def labelled(self, seed: int, fraction: float) -> Dataset:
+        """A part of train with its labels."""
+        if fraction == 1:
+            return self.data(seed)["train"]
+        return load_time_series(self.arguments.dataset, seed=seed, train_fraction=fraction)["train"]
+
+    # --- Pre-training ---
 
     def pretrain(self, encoder: Encoder, seed: int, rate: float) -> dict[str, Any]:
         """Pre-trains on train without labels; then a probe with all labels of train on validation."""
         output = self.directory(encoder, seed, rate)
 
         def work() -> dict[str, Any]:
-            dataset = self.data(seed)
-            extractor = make_feature_extractor(dataset)
-            set_seed(seed)
-            model = encoder.make(self.like, **self.config)
-            steps = self.arguments.max_steps or self.steps_in_time(encoder, dataset, extractor, output)
-            trainer = PreTrainingTrainer(
-                model=model,
-                args=PreTrainingArguments(**self.trainer_settings(output, steps, seed, rate)),
-                train_dataset=dataset["train"],
-                data_collator=TimeMAEDataCollator(extractor),
-                processing_class=extractor,
+            dataset, extractor = self.data(seed), self.extractor(seed)
+            batch_size = PRE_TRAINING.choose_batch_size(len(dataset["train"]))
+            course = training.pretrain(
+                lambda: self.make(encoder, seed),
+                dataset["train"],
+                extractor,
+                output,
+                seed,
+                self.arguments.epochs,
+                self.arguments.min_steps,
+                per_device_train_batch_size=batch_size,
+                learning_rate=PRE_TRAINING.choose_learning_rate(batch_size),
+                encoder_learning_rate=rate,
             )
-            seconds = trainer.train().metrics["train_runtime"]
-            trainer.save_model()
-            return {
-                "validation_accuracy": probe_scores(
-                    *(features_and_labels(model, dataset[name], extractor) for name in ("train", "validation"))
-                )["accuracy"],
-                "steps": steps,
-                "seconds": seconds,
-                "encoder_parameters": sum(value.numel() for value in model.timemae.encoder.parameters()),
-                "history": trainer.state.log_history,
-            }
+            model = TimeMAEForPreTraining.from_pretrained(output)
+            represented = [features_and_labels(model, dataset[name], extractor) for name in ("train", "validation")]
+            parameters = sum(value.numel() for value in model.timemae.encoder.parameters())
+            accuracy = probe_scores(*represented)["accuracy"]
+            return {"validation_accuracy": accuracy, "encoder_parameters": parameters, **course}
 
         return self.study.once(output / "pretraining.json", work)
 
-    def steps_in_time(self, encoder: Encoder, dataset: DatasetDict, extractor, output: Path) -> int:
-        """How many steps --max_minutes allow."""
+    # --- Probes ---
 
-        def make_trainer(steps: int) -> PreTrainingTrainer:
-            return PreTrainingTrainer(
-                model=encoder.make(self.like, **self.config),
-                args=PreTrainingArguments(**self.trainer_settings(output, steps, 0, 0.0)),
-                train_dataset=dataset["train"],
-                data_collator=TimeMAEDataCollator(extractor),
-            )
-
-        return steps_in(60 * self.arguments.max_minutes, make_trainer)
-
-    def choose(self, encoder: Encoder) -> float:
-        """The learning rate that serves the encoder best on validation, with the first seed."""
-        seed = self.arguments.seeds[0]
-        accuracies = {
-            rate: self.pretrain(encoder, seed, rate)["validation_accuracy"]
-            for rate in self.arguments.encoder_learning_rates
-        }
-        return max(accuracies, key=lambda rate: accuracies[rate])
-
-    def untouched(self, encoder: Encoder, seed: int) -> dict[str, float]:
-        """FineLast of the encoder before it has seen a series: test accuracy for each part of the labels."""
+    def probe(self, encoder: Encoder, seed: int, rate: float | None) -> dict[str, float]:
+        """Test accuracy of a probe by part of the labels: untouched, or after pre-training with a rate."""
 
         def work() -> dict[str, float]:
-            set_seed(seed)
-            return self.probe_on_test(encoder.make(self.like, **self.config), seed)
+            extractor = self.extractor(seed)
+            model = self.start(encoder, seed, rate)
+            test = features_and_labels(model, self.data(seed)["test"], extractor)
+            return {
+                f"{fraction:g}": probe_scores(
+                    features_and_labels(model, self.labelled(seed, fraction), extractor), test
+                )["accuracy"]
+                for fraction in self.arguments.fractions
+            }
 
-        return self.study.once(self.study.output_dir / encoder.name / f"seed-{seed}" / "untouched.json", work)
+        name = "untouched" if rate is None else "fine_last"
+        return self.study.once(self.directory(encoder, seed, rate) / f"{name}.json", work)
 
-    def fine_last(self, encoder: Encoder, seed: int, rate: float) -> dict[str, float]:
-        """FineLast: test accuracy for each part of the labels."""
-        output = self.directory(encoder, seed, rate)
-        return self.study.once(
-            output / "fine_last.json",
-            lambda: self.probe_on_test(TimeMAEForPreTraining.from_pretrained(output), seed),
-        )
+    def start(self, encoder: Encoder, seed: int, rate: float | None) -> TimeMAEForPreTraining:
+        """The encoder as pre-training with a rate has left it, or untouched."""
+        if rate is None:
+            return self.make(encoder, seed)
+        return TimeMAEForPreTraining.from_pretrained(self.directory(encoder, seed, rate))
 
-    def probe_on_test(self, model: TimeMAEForPreTraining, seed: int) -> dict[str, float]:
-        dataset = self.data(seed)
-        extractor = make_feature_extractor(dataset)
-        test = features_and_labels(model, dataset["test"], extractor)
-        parts = {fraction: self.data(seed, fraction)["train"] for fraction in self.arguments.fractions}
+    # --- Fine-tuning ---
+
+    def fine_tune(
+        self, encoder: Encoder, seed: int, start: float | None, rate: float, fraction: float, split: str, path: Path
+    ) -> dict[str, Any]:
+        """Accuracy on a split of a classifier fine-tuned with part of the labels, its last loss and its steps."""
+
+        def work() -> dict[str, Any]:
+            labelled = self.labelled(seed, fraction)
+            batch_size = FINE_TUNING.choose_batch_size(len(labelled))
+            budget = (self.arguments.fine_tuning_epochs, self.arguments.fine_tuning_min_steps)
+            steps = training.count_steps(len(labelled), batch_size, *budget)
+            model = make_classifier(self.start(encoder, seed, start), labelled.features["labels"].num_classes)
+            trainer = training.fine_tune(
+                model,
+                labelled,
+                self.extractor(seed),
+                path.parent / "fine-tuning",
+                seed,
+                steps,
+                per_device_train_batch_size=batch_size,
+                learning_rate=rate,
+            )
+            prediction = trainer.predict(self.data(seed)[split])
+            losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+            accuracy = accuracy_score(prediction.label_ids, prediction.predictions.argmax(-1))
+            return {"accuracy": accuracy, "last_loss": losses[-1], "steps": steps}
+
+        return self.study.once(path, work)
+
+    def search_fine_tuning(self, mode: str, starts: dict[str, float | None], encoder: Encoder, rate: float) -> float:
+        """Validation accuracy of fine-tuning with a rate, with the first seed and part of the labels."""
+        seed, fraction, start = self.arguments.seeds[0], self.arguments.search_fraction, starts.get(encoder.name)
+        path = self.directory(encoder, seed, start) / f"{mode}-{rate:g}" / f"{mode}-search.json"
+        return self.fine_tune(encoder, seed, start, rate, fraction, "validation", path)["accuracy"]
+
+    def test_fine_tuning(
+        self, mode: str, encoder: Encoder, seed: int, start: float | None, rate: float
+    ) -> dict[str, dict[str, Any]]:
+        """What fine-tuning comes to on test, by part of the labels."""
+        output = self.directory(encoder, seed, start) / f"{mode}-{rate:g}"
         return {
-            f"{fraction:g}": probe_scores(features_and_labels(model, part, extractor), test)["accuracy"]
-            for fraction, part in parts.items()
+            f"{fraction:g}": self.fine_tune(
+                encoder, seed, start, rate, fraction, "test", output / f"labels-{fraction:g}" / f"{mode}.json"
+            )
+            for fraction in self.arguments.fractions
         }
 
-    def fine_all(self, encoder: Encoder, seed: int, rate: float, fraction: float) -> float:
-        """FineAll: test accuracy of the last step, with a part of the labels."""
-        pretrained = self.directory(encoder, seed, rate)
-        output = pretrained / f"fine_all-{fraction:g}"
+    def directory(self, encoder: Encoder, seed: int, rate: float | None) -> Path:
+        """Where what starts from an encoder is kept: one that a rate has pre-trained, or the untouched one."""
+        start = "untouched" if rate is None else f"rate-{rate:g}"
+        return self.study.output_dir / encoder.name / f"seed-{seed}" / start
 
-        def work() -> float:
-            dataset = self.data(seed, fraction)
-            set_seed(seed)
-            trainer = TimeMAETrainer(
-                model=TimeMAEForTimeSeriesClassification.from_pretrained(
-                    pretrained, num_labels=dataset["train"].features["labels"].num_classes
-                ),
-                args=FineTuningArguments(
-                    **self.trainer_settings(output, self.arguments.fine_tuning_steps, seed, rate),
-                    load_best_model_at_end=False,
-                ),
-                train_dataset=dataset["train"],
-                data_collator=TimeMAEDataCollator(TimeMAEFeatureExtractor.from_pretrained(pretrained)),
-            )
-            trainer.train()
-            prediction = trainer.predict(dataset["test"])
-            return accuracy_score(prediction.label_ids, prediction.predictions.argmax(-1))
+    # --- All ---
 
-        return self.study.once(output / "test_accuracy.json", work)
+    def search(
+        self, kind: str, rates: list[float], score: Callable[[Encoder, float], float]
+    ) -> dict[str, dict[str, Any]]:
+        """What [`search_rates`] returns; `kind` is the file of the part that a trial makes."""
+        by_name = {encoder.name: encoder for encoder in self.encoders}
 
-    def directory(self, encoder: Encoder, seed: int, rate: float) -> Path:
-        return self.study.output_dir / encoder.name / f"seed-{seed}" / f"rate-{rate:g}"
+        def widen(added: list[float]) -> None:
+            self.study.parts[kind] += len(added) * len(by_name)
+
+        return search_rates(list(by_name), rates, lambda name, rate: score(by_name[name], rate), widen)
 
     def run(self) -> dict[str, Any]:
-        """First all pre-training and all choices, then test; one entry an encoder."""
-        seeds, fractions = self.arguments.seeds, self.arguments.fractions
-        rates = {encoder.name: self.choose(encoder) for encoder in self.encoders}
-        runs = {
-            encoder.name: [self.pretrain(encoder, seed, rates[encoder.name]) for seed in seeds]
-            for encoder in self.encoders
-        }
-        results = {}
+        """First all searches and all pre-training, then test; one entry an encoder."""
+        modes, seeds, searches = self.arguments.modes, self.arguments.seeds, {}
+        starts: dict[str, float | None] = dict.fromkeys(encoder.name for encoder in self.encoders)
+        courses: dict[str, list[dict[str, Any]]] = {}
+        if self.pretrains:
+            searches["pretraining"] = self.search(
+                "pretraining.json",
+                self.arguments.pretraining_rates,
+                lambda encoder, rate: self.pretrain(encoder, seeds[0], rate)["validation_accuracy"],
+            )
+            rates = {name: found["rate"] for name, found in searches["pretraining"].items()}
+            courses = {
+                encoder.name: [self.pretrain(encoder, seed, rates[encoder.name]) for seed in seeds]
+                for encoder in self.encoders
+            }
+            starts |= rates
+        for mode in [mode for mode in SEARCHED if mode in modes]:
+            searches[mode] = self.search(
+                f"{mode}-search.json",
+                self.arguments.fine_tuning_rates,
+                functools.partial(self.search_fine_tuning, mode, starts if mode == "fine_all" else {}),
+            )
+        results: dict[str, Any] = {}
         for encoder in self.encoders:
-            rate = rates[encoder.name]
-            untouched = [self.untouched(encoder, seed) for seed in seeds]
-            fine_last = [self.fine_last(encoder, seed, rate) for seed in seeds]
-            results[encoder.name] = {
-                "encoder_learning_rate": rate,
-                "encoder_parameters": runs[encoder.name][0]["encoder_parameters"],
-                "steps": [run["steps"] for run in runs[encoder.name]],
-                "seconds": [run["seconds"] for run in runs[encoder.name]],
+            name, start = encoder.name, starts[encoder.name]
+            found = {kind: of_all[name] for kind, of_all in searches.items()}
+            scores: dict[str, dict[str, list[float]]] = {f"{part:g}": {} for part in self.arguments.fractions}
+            losses: dict[str, dict[str, list[float]]] = {part: {} for part in scores}
+            for seed in seeds:
+                for mode in [mode for mode in MODES if mode in modes]:
+                    begin = start if mode in ("fine_last", "fine_all") else None
+                    if mode in SEARCHED:
+                        of_seed = self.test_fine_tuning(mode, encoder, seed, begin, found[mode]["rate"])
+                        for part, result in of_seed.items():
+                            losses[part].setdefault(mode, []).append(result["last_loss"])
+                        accuracies = {part: result["accuracy"] for part, result in of_seed.items()}
+                    else:
+                        accuracies = self.probe(encoder, seed, begin)
+                    for part, accuracy in accuracies.items():
+                        scores[part].setdefault(mode, []).append(accuracy)
+            results[name] = {
+                **self.identities[name],
+                "searches": found,
+                "pretraining": courses.get(name, []),
+                "last_loss": losses,
                 "test_accuracy": {
-                    f"{fraction:g}": {
-                        "untouched": [scores[f"{fraction:g}"] for scores in untouched],
-                        "fine_last": [scores[f"{fraction:g}"] for scores in fine_last],
-                        "fine_all": [self.fine_all(encoder, seed, rate, fraction) for seed in seeds],
-                    }
-                    for fraction in fractions
+                    part: {mode: over_seeds(values) for mode, values in by_mode.items()}
+                    for part, by_mode in scores.items()
                 },
-                "histories": [run["history"] for run in runs[encoder.name]],
             }
         return results
 
-
-def paired_tests(results: dict[str, Any], fractions: list[str]) -> list[dict[str, Any]]:
-    """Returns for each mode, pair of encoders and part of the labels the mean difference and p over the seeds."""
-    tests = []
-    for mode, pair, fraction in itertools.product(MODES, sorted(itertools.combinations(results, 2)), fractions):
-        test = paired_difference(*(results[name]["test_accuracy"][fraction][mode] for name in pair))
-        difference, p = test["difference"], test["p"]
-        tests.append({"pair": list(pair), "mode": mode, "labels": fraction, "difference": difference, "p": p})
-    return tests
-
-
-def as_tables(results: dict[str, Any], tests: list[dict[str, Any]], fractions: list[str]) -> str:
-    """Returns the table of accuracies and, of several encoders, that of their differences, in Markdown."""
-    labels = [f"{100 * float(fraction):g}% of labels" for fraction in fractions]
-    rows = []
-    for mode, title in MODES.items():
-        for name, result in results.items():
-            percent = [100 * np.array(result["test_accuracy"][fraction][mode]) for fraction in fractions]
-            rows.append([f"{title}: {name}", *(mean_and_deviation(scores, 1) for scores in percent)])
-    tables = [markdown_table(["test accuracy, in %", *labels], rows)]
-    if tests:
-        rows = []
-        for (mode, *pair), group in itertools.groupby(tests, key=lambda test: (test["mode"], *test["pair"])):
-            rows.append([f"{MODES[mode]}: {pair[0]} minus {pair[1]}", *map(as_cell, group)])
-        tables.append(markdown_table(["difference in points (p of a paired t-test over seeds)", *labels], rows))
-    return "\n\n".join(tables)
-
-
-def as_cell(test: dict[str, Any]) -> str:
-    """Returns the difference in points and, where there is one, the p-value in brackets."""
-    p = "" if test["p"] is None else f" ({test['p']:.2g})"
-    return f"{100 * test['difference']:+.1f}{p}"
-
-
-def draw_labels(results: dict[str, Any]) -> Figure:
-    """Returns accuracy against the part of the labels, one panel a mode, one line an encoder."""
-    panels = {
-        title: {
-            name: {float(part): scores[mode] for part, scores in result["test_accuracy"].items()}
-            for name, result in results.items()
+    def compare(self, results: dict[str, Any]) -> list[dict[str, Any]]:
+        """Returns the planned comparisons, corrected together."""
+        planned = [
+            (mode, f"{fraction:g}", *pair)
+            for mode in MODES
+            if mode in self.arguments.modes
+            for fraction in PLANNED_FRACTIONS
+            if fraction in self.arguments.fractions
+            for pair in plan_pairs(self.encoders)
+        ]
+        values = {
+            f"{mode} {part} {name}": results[name]["test_accuracy"][part][mode]["values"]
+            for mode, part, first, second in planned
+            for name in (first, second)
         }
-        for mode, title in MODES.items()
-    }
-    return draw_against_labels(panels, bars="deviation")
+        pairs = [(f"{mode} {part} {first}", f"{mode} {part} {second}") for mode, part, first, second in planned]
+        return [
+            {**test, "mode": mode, "labels": part, "pair": [first, second]}
+            for test, (mode, part, first, second) in zip(compare_planned(values, pairs), planned, strict=True)
+        ]
 
 
-def draw_curves(results: dict[str, Any]) -> Figure:
-    """Returns the course of pre-training: losses, hits and codebook, one line a seed, one colour an encoder."""
-    panels = {
-        "mcc_loss": "masked codeword classification (nats)",
-        "mrr_loss": "masked representation regression (squared error)",
-        "hits@1": "hits@1 of the codeword prediction",
-        "codebook_perplexity": "codebook perplexity",
-    }
-    figure, axes = plt.subplots(1, len(panels), figsize=(18, 4.5), layout="constrained")
-    for axis, (metric, title) in zip(axes, panels.items(), strict=True):
-        for index, (name, result) in enumerate(results.items()):
-            for number, history in enumerate(result["histories"]):
-                points = [(entry["step"], entry[metric]) for entry in history if metric in entry]
-                axis.plot(*zip(*points, strict=True), color=f"C{index}", alpha=0.7, label=None if number else name)
-        axis.set(title=title, xlabel="step of pre-training")
-        axis.grid(alpha=0.3)
-    axes[1].set_yscale("log")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper")
-    return figure
+def check(arguments: argparse.Namespace) -> None:
+    """
+    Raises:
+        ValueError: a grid of rates that is none, a part or mode twice, or a part of the labels that is none.
+    """
+    for name in ("pretraining_rates", "fine_tuning_rates"):
+        check_rates(name, getattr(arguments, name))
+    for name in ("fractions", "modes"):
+        values = getattr(arguments, name)
+        if len({*values}) < len(values):
+            raise ValueError(f"expected each of --{name} once, got {' '.join(map(str, values))}")
+    parts = [*arguments.fractions, arguments.search_fraction]
+    if not all(0 < fraction <= 1 for fraction in parts):
+        raise ValueError(f"expected parts of the labels above 0 and up to 1, got {' '.join(map(str, parts))}")
 
 
 def main() -> None:
-    parser = make_parser(__doc__)
+    parser = make_parser(__doc__, seeds=range(5))
     parser.add_argument("--encoders", nargs="+", required=True)
+    parser.add_argument(
+        "--modes", nargs="+", choices=MODES, default=list(MODES), metavar="MODE", help=", ".join(MODES)
+    )
     parser.add_argument("--fractions", type=float, nargs="+", default=[0.01, 0.05, 0.1, 1.0], help="of the labels")
+    parser.add_argument("--search_fraction", type=float, default=0.1, help="of the labels, to choose a rate with")
     parser.add_argument("--num_hidden_layers", type=int, help="first layers of the pretrained encoders; default: all")
-    parser.add_argument("--decoder_num_hidden_layers", type=int, default=4)
-    parser.add_argument("--patch_length", type=int, default=8)
-    parser.add_argument("--batch_size", type=int, default=128)
-    budget = parser.add_mutually_exclusive_group(required=True)
-    budget.add_argument("--max_steps", type=int, help="of pre-training, for each run")
-    budget.add_argument("--max_minutes", type=float, help="of pre-training, for each run")
-    parser.add_argument("--fine_tuning_steps", type=int, default=500)
-    parser.add_argument("--learning_rate", type=float, default=1e-3, help="of all but the encoder")
-    parser.add_argument("--encoder_learning_rates", type=float, nargs="+", default=[1e-4, 3e-4, 1e-3])
+    parser.add_argument("--patch_length", type=int, required=True)
+    parser.add_argument("--pretraining_rates", type=float, nargs="+", default=[3e-5, 1e-4, 3e-4, 1e-3, 3e-3])
+    parser.add_argument("--fine_tuning_rates", type=float, nargs="+", default=[3e-5, 1e-4, 3e-4, 1e-3, 3e-3])
+    parser.add_argument("--epochs", type=float, default=PRE_TRAINING.epochs, help="of pre-training")
+    parser.add_argument("--min_steps", type=int, default=PRE_TRAINING.steps, help="where epochs make fewer")
+    parser.add_argument("--fine_tuning_epochs", type=float, default=FINE_TUNING.epochs)
+    parser.add_argument("--fine_tuning_min_steps", type=int, default=FINE_TUNING.steps)
     parser.add_argument("--config", default="{}", help="more arguments of TimeMAEConfig, for all, as JSON")
     arguments = parser.parse_args()
     comparison = Comparison(arguments)
     results = comparison.run()
-    fractions = [f"{fraction:g}" for fraction in arguments.fractions]
-    tests = paired_tests(results, fractions)
-    comparison.study.save_picture(draw_curves(results), "curves.png")
-    comparison.study.save_picture(draw_labels(results), "labels.png")
+    tests = comparison.compare(results)
+    comparison.study.save_picture(draw(results), "labels.png")
     comparison.study.finish(
-        {"encoders": results, "paired_tests": tests},
+        {"encoders": results, "planned_comparisons": tests},
         title=f"Encoders on {arguments.dataset}",
-        table=as_tables(results, tests, fractions),
+        table=as_tables(results, tests),
     )
 
 

@@ -36,7 +36,7 @@ def count_steps(num_series: int, batch_size: int, epochs: float, min_steps: int)
 
 
 def pretrain(
-    config: TimeMAEConfig,
+    start: TimeMAEConfig | Callable[[], TimeMAEForPreTraining],
     train: Dataset,
     extractor: TimeMAEFeatureExtractor,
     output: Path,
@@ -49,7 +49,7 @@ def pretrain(
     Pre-trains on `train` without its labels and saves the model in `output`.
 
     Args:
-        config: of the model.
+        start: configuration of the model, or what makes it.
         train: the series.
         extractor: normalises them, and is saved with the model.
         output: a directory.
@@ -62,7 +62,7 @@ def pretrain(
         `steps`, `seconds` and what was logged `last`.
     """
     set_seed(seed)
-    model = TimeMAEForPreTraining(config)
+    model = TimeMAEForPreTraining(start) if isinstance(start, TimeMAEConfig) else start()
     batch_size = PreTrainingArguments(output_dir=str(output), **settings).per_device_train_batch_size
     steps = count_steps(len(train), batch_size, epochs, min_steps)
     arguments = PreTrainingArguments(**trainer_settings(output, steps, seed) | settings)

@@ -455,3 +455,35 @@ def test_real_weights():
     source = load_file(f"{package}/model/model.safetensors")
     assert all(weight.equal(source[key]) for key, weight in model.timemae.encoder.model.state_dict().items())
     assert torch.isfinite(model(torch.randn(2, 40, 3)).loss)
+
+
+def test_an_initialisation_of_the_whole_model_leaves_what_was_loaded(bert):
+    model = TimeMAEForPreTraining.from_encoder_pretrained(bert, **SETTINGS)
+    decoder = model.decoder.layers[0].mlp.fc1.weight.clone()
+    model.apply(model._init_weights)
+    assert not model.decoder.layers[0].mlp.fc1.weight.equal(decoder)
+    source = load_file(bert / "model.safetensors")
+    for encoder in (model.timemae.encoder, model.target_encoder):
+        assert all(weight.equal(source[key]) for key, weight in encoder.model.state_dict().items())
+
+
+def test_weights_that_are_overwritten_after_loading_are_found(bert):
+    class Overwriting(TimeMAEForPreTraining):
+        def load_encoder(self, *args, **kwargs):
+            weights = super().load_encoder(*args, **kwargs)
+            for module in self.modules():
+                if isinstance(module, torch.nn.Linear):
+                    torch.nn.init.xavier_normal_(module.weight)
+            return weights
+
+    with pytest.raises(
+        ValueError, match="expected the weights of '.*bert' in the encoder, got others in 12 of its 36"
+    ):
+        Overwriting.from_encoder_pretrained(bert, **SETTINGS)
+
+
+def test_weights_of_another_shape_are_refused_and_not_drawn_anew(bert):
+    wider = BertConfig(**SIZES | {"intermediate_size": 48})
+    model = TimeMAEForPreTraining(TimeMAEConfig(encoder_config=wider, **SETTINGS))
+    with pytest.raises(ValueError, match=r"expected \S+ of shape \(48,\) in '.*bert', got \(32,\)"):
+        model.load_encoder(bert, ignore_mismatched_sizes=True)

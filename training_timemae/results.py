@@ -179,7 +179,8 @@ def check_same_settings(output_dir: Path, name: str, settings: dict[str, Any]) -
         settings: what has to be the same whenever it is taken up.
 
     Raises:
-        ValueError: the directory holds something else than a `name` with these settings.
+        ValueError: the directory holds something else than a `name` with these settings; the error names those that
+            differ, with what was expected and what came.
     """
     path = output_dir / f"{name}.json"
     if path.is_file():
@@ -187,7 +188,8 @@ def check_same_settings(output_dir: Path, name: str, settings: dict[str, Any]) -
         different = sorted(key for key in settings if settings[key] != before.get(key))
         if different:
             raise ValueError(
-                f"expected the settings of the {name} in {output_dir}, got another {', '.join(different)}"
+                f"expected the settings of the {name} in {output_dir}, got another {', '.join(different)} "
+                f"({'; '.join(f'expected {before.get(key)!r}, got {settings[key]!r}' for key in different)})"
             )
     else:
         prepare_output_dir(str(output_dir))

@@ -1,66 +1,155 @@
+import json
+
 import pytest
-from conftest import flags, read_results
+import torch
+from conftest import ROOT, flags, read_results
+from transformers import BertConfig, BertModel
+
+
+TINY = '{"codebook_size": 8, "decoder_num_hidden_layers": 1}'
+
+
+def command(*encoders: object, **arguments: object) -> list[object]:
+    return [
+        *("compare_encoders.py", "--encoders", *encoders, "--fractions", 0.1),
+        *("--pretraining_rates", 1e-4, 1e-3, "--fine_tuning_rates", 1e-4, 1e-3, "--config", TINY),
+        *flags(dataset="JapaneseVowels", output_dir="encoders", patch_length=3, epochs=0.1, min_steps=2),
+        *flags(fine_tuning_epochs=0.1, fine_tuning_min_steps=2, **arguments),
+    ]
+
+
+@pytest.fixture
+def encoders(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "studies"))
+    import encoders
+
+    return encoders
 
 
 @pytest.mark.slow
 def test_encoders_are_compared_and_no_finished_run_is_lost(run_study, tiny_bert, tmp_path, capsys):
-    command = [
-        *("compare_encoders.py", "--encoders", "scratch", f"bert:{tiny_bert}"),
-        *("--seeds", 0, 1, "--fractions", 1.0, "--encoder_learning_rates", 1e-4, 1e-3),
-        *flags(dataset="JapaneseVowels", output_dir="encoders", max_steps=2, fine_tuning_steps=2, patch_length=3),
-        *flags(decoder_num_hidden_layers=1, config='{"codebook_size": 8}'),
-    ]
-    run_study(*command)
+    run = command("scratch", f"bert:{tiny_bert}", "--seeds", 0, 1)
+    run_study(*run)
     results = read_results(tmp_path / "encoders")["metrics"]
     assert list(results["encoders"]) == ["scratch", "bert"]
+    searches = [result["searches"] for result in results["encoders"].values()]
+    assert all(list(search) == ["pretraining", "fine_all", "from_start"] for search in searches)
+    for kind in searches[0]:
+        # Whatever edge is best for one side is tried around for both.
+        assert searches[0][kind]["trials"].keys() == searches[1][kind]["trials"].keys()
+        assert len(searches[0][kind]["trials"]) > 2
     for result in results["encoders"].values():
-        assert result["encoder_learning_rate"] in (1e-4, 1e-3)
+        assert list(result["test_accuracy"]) == ["0.1"]
         for modes in result["test_accuracy"].values():
-            assert all(len(scores) == 2 and 0 <= min(scores) <= max(scores) <= 1 for scores in modes.values())
-    assert len(results["paired_tests"]) == 3
-    assert {"report.md", "curves.png", "labels.png"} <= {path.name for path in (tmp_path / "encoders").iterdir()}
+            assert list(modes) == ["untouched", "fine_last", "fine_all", "from_start"]
+            assert all(len(score["values"]) == 2 and 0 <= score["mean"] <= 1 for score in modes.values())
+    tests = results["planned_comparisons"]
+    assert len(tests) == 4 and all(test["pair"] == ["bert", "scratch"] for test in tests)
+    assert {"report.md", "labels.png"} <= {path.name for path in (tmp_path / "encoders").iterdir()}
 
     # A run that was lost is made again and gives the same; the others are not.
-    (tmp_path / "encoders" / "bert" / "seed-1" / "untouched.json").unlink()
+    (tmp_path / "encoders" / "bert" / "seed-1" / "untouched" / "untouched.json").unlink()
     capsys.readouterr()
-    run_study(*command)
+    run_study(*run)
     printed = capsys.readouterr().out
-    assert "bert/seed-1/untouched.json" in printed and "pretraining.json" not in printed
+    assert "bert/seed-1/untouched/untouched.json" in printed and "pretraining.json" not in printed
     assert read_results(tmp_path / "encoders")["metrics"] == results
-    with pytest.raises(ValueError, match="expected the settings of the comparison in encoders, got another max_steps"):
-        run_study(*command[:-4], *flags(decoder_num_hidden_layers=1, config='{"codebook_size": 8}', max_steps=3))
+
+    # Another model under the same name, and other settings, are no part of it.
+    torch.manual_seed(7)
+    BertModel(BertConfig.from_pretrained(tiny_bert)).save_pretrained(tiny_bert)
+    with pytest.raises(ValueError, match=r"encoder in encoders/bert, got another weights \(expected '\w+', got '\w+'"):
+        run_study(*run)
+    run[run.index("--fractions") + 1] = 0.2
+    with pytest.raises(ValueError, match=r"got another fractions \(expected \[0.1\], got \[0.2\]\)"):
+        run_study(*run)
 
 
 @pytest.mark.slow
-def test_encoders_in_the_same_time(run_study, tiny_bert, tmp_path, monkeypatch):
-    durations = []
-    monkeypatch.setattr("statistics.median", lambda values: durations.extend(values) or 0.4)  # seconds a step
-    run_study(
-        *("compare_encoders.py", "--encoders", f"bert:{tiny_bert}", "--seeds", 0, "--fractions", 1.0),
-        *("--encoder_learning_rates", 1e-3),
-        *flags(dataset="JapaneseVowels", output_dir="encoders", max_minutes=0.02, fine_tuning_steps=1, patch_length=3),
-        *flags(decoder_num_hidden_layers=1),
-    )
-    bert = read_results(tmp_path / "encoders")["metrics"]["encoders"]["bert"]
-    assert bert["steps"] == [3]
-    assert len(durations) == 20 and min(durations) > 0
+def test_sizes_of_the_own_encoder_are_compared_without_a_pretrained_one(run_study, tmp_path):
+    run_study(*command("scratch-1x16", "scratch-2x16", "--modes", "untouched", "from_start", "--seeds", 0))
+    results = read_results(tmp_path / "encoders")["metrics"]
+    assert [result["layers"] for result in results["encoders"].values()] == [1, 2]
+    assert list(results["encoders"]["scratch-1x16"]["test_accuracy"]["0.1"]) == ["untouched", "from_start"]
+    assert {tuple(test["pair"]) for test in results["planned_comparisons"]} == {("scratch-1x16", "scratch-2x16")}
+    assert not list((tmp_path / "encoders").rglob("pretraining.json"))
 
 
 @pytest.mark.parametrize(
     ("encoders", "message"),
     [
-        (["scratch"], "expected at least one pretrained encoder"),
-        (["bert"], "expected an encoder as `scratch`, `NAME:PATH`.* got 'bert'"),
+        (["bert"], "expected an encoder as `scratch`, .* got 'bert'"),
+        (["scratch:{bert}"], "expected an encoder as `scratch`, .* got 'scratch:.*bert'"),
         (["scratch", "bert:{bert}/nowhere"], "expected a transformers encoder in '.*nowhere'"),
-        (["bert:{bert}", "bert:{bert}"], "expected encoders of different names"),
+        (["bert:{bert}", "bert:{bert}"], "expected encoders of different names, got bert bert"),
+        (["scratch", "--pretraining_rates", "1e-3"], "two different rates .* in --pretraining_rates, got 0.001"),
+        (["scratch", "--fine_tuning_rates", "1e-3", "1e-3"], "in --fine_tuning_rates, got 0.001 0.001"),
+        (["scratch", "--seeds", "0", "0"], "expected each of --seeds once, got 0 0"),
+        (["scratch", "--fractions", "0", "1"], "expected parts of the labels above 0 and up to 1, got 0.0 1.0"),
+        (["bert:{bert}", "--patch_length", "1"], None),
     ],
 )
 def test_a_comparison_refuses_what_it_cannot_compare(run_study, tiny_bert, tmp_path, encoders, message):
-    specs = [spec.format(bert=tiny_bert) for spec in encoders]
+    if message is None:  # 29 patches
+        BertModel(BertConfig.from_pretrained(tiny_bert, max_position_embeddings=20)).save_pretrained(tiny_bert)
+        message = "expected at most 20 patches, as many as the 'bert' encoder has positions, got 29"
+    arguments = [argument.format(bert=tiny_bert) for argument in encoders]
     with pytest.raises(ValueError, match=message):
         run_study(
             "compare_encoders.py",
-            *("--encoders", *specs),
-            *flags(dataset="JapaneseVowels", output_dir="encoders", max_steps=1),
+            *flags(dataset="JapaneseVowels", output_dir="encoders", patch_length=3),
+            *("--encoders", *arguments),
         )
     assert not (tmp_path / "encoders").exists()
+
+
+def test_all_encoders_stand_on_the_same_recipe(encoders, tiny_bert):
+    config = {"num_channels": 3, "sequence_length": 40, "patch_length": 8}
+    own, bert, new = (
+        encoder.make(0, None, config)
+        for encoder in encoders.make_encoders(["scratch", f"bert:{tiny_bert}", f"bert-random:{tiny_bert}"], None)
+    )
+    for model in (bert, new):
+        for name in ("tokenizer_type", "patch_statistics", "pooling", "num_pooled_layers", "hidden_size"):
+            assert getattr(model.config, name) == getattr(own.config, name), name
+        assert not [module for module in model.modules() if isinstance(module, torch.nn.Dropout) and module.p]
+    # Patches beside positions: as with TimeMAE's own encoder.
+    positions = new.timemae.encoder.model.embeddings.position_embeddings.weight
+    ratio = new.config.encoder_input_scale / positions.std().item()
+    assert ratio == pytest.approx(1 / own.config.position_initializer_range, rel=0.1)
+    classifier = encoders.make_classifier(bert, 4)
+    assert classifier.num_labels == 4 and classifier.config.encoder_input_scale == bert.config.encoder_input_scale
+    for name, weight in classifier.timemae.state_dict().items():
+        assert weight.equal(bert.timemae.state_dict()[name])
+
+
+def test_planned_pairs(encoders):
+    def pairs(*specs):
+        return encoders.plan_pairs([encoders.Encoder(spec) for spec in specs])
+
+    assert pairs("scratch", "b:x", "b-random:x", "b-shuffled:x") == [
+        ("b", "b-random"),
+        ("b", "scratch"),
+        ("b-random", "scratch"),
+    ]
+    assert pairs("scratch", "scratch-2x64", "scratch-8x64") == [
+        ("scratch", "scratch-2x64"),
+        ("scratch", "scratch-8x64"),
+    ]
+
+
+def test_a_grid_is_widened_for_all_sides_until_its_edge_is_no_longer_best(monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(ROOT / "studies"))
+    from rates import search_rates
+
+    best, added = {"a": 3e-4, "b": 9e-3, "c": 1.0}, []
+
+    def score(name: str, rate: float) -> float:
+        return -abs(rate - best[name])
+
+    found = search_rates(["a", "b"], [1e-3, 1e-4, 3e-4], score, added.extend)
+    assert added == [3e-3, 9e-3] and "best for b: 0.003 added for all" in capsys.readouterr().out
+    assert (found["a"]["rate"], found["a"]["at_edge"]) == (3e-4, False)
+    assert (found["b"]["rate"], found["b"]["at_edge"]) == (9e-3, True)  # not widened a third time
+    assert found["a"]["trials"].keys() == found["b"]["trials"].keys()
+    assert json.dumps(found)

@@ -1,0 +1,167 @@
+#!/usr/bin/env python
+"""
+Do the figures of docs/encoders.md follow from results/? Computes them anew from the JSON files.
+
+    python studies/check_docs.py           # says what differs
+    python studies/check_docs.py --write   # first writes the tables anew that stand between marks
+
+Three things are checked. A table between `<!-- figures: NAME.json -->` and `<!-- end of figures -->` is what the study
+of that file reports. What `claims` returns, sentences with figures computed from the files, stands in the page. And no
+figure (a number with a point or a per cent sign, or of points) stands elsewhere in its text but for `GIVEN`.
+"""
+
+import argparse
+import json
+import re
+import statistics
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import encoders_report
+import failed_try
+from training_timemae import mean_and_deviation
+
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "encoders.md"
+BLOCK = re.compile(r"(<!-- figures: (\w+\.json) -->\n).*?(<!-- end of figures -->)", re.DOTALL)
+FIGURE = re.compile(r"\d+\.\d+%?|\d+(?:,\d+)*%|\d+(?= points| times)")
+# Figures that no study of ours has measured: how well the train half of HAR agrees with the published one, and
+# settings.
+GIVEN = ("an estimated 99%", "biases of 0.1", "1% of the labels", "1% of labels", "with 5% and 10%", "| 5% | 10% |")
+
+SETS = ("encoders_har", "encoders_spoken_arabic_digits")
+MODES = {"untouched": "Untouched", "fine_last": "FineLast", "fine_all": "FineAll"}
+ENCODERS = {
+    "TimeMAE's own encoder": "scratch",
+    "BERT, pretrained": "bert",
+    "BERT, new weights": "bert-random",
+    "BERT, pretrained weights in random order": "bert-shuffled",
+}
+
+
+def read(name: str, results: Path) -> dict[str, Any]:
+    return json.loads((results / f"{name}.json").read_text())["metrics"]
+
+
+def make_table(name: str, results: Path) -> str:
+    """Returns the table of a file of results as its study reports it."""
+    content = json.loads((results / name).read_text())
+    metrics = content["metrics"]
+    if "ends" in metrics:
+        tests = metrics["planned_comparisons"]
+        return failed_try.as_table(metrics["ends"], tests, content["settings"]["epochs"])
+    return encoders_report.as_tables(metrics["encoders"], metrics["planned_comparisons"])
+
+
+def write_tables(text: str, results: Path) -> str:
+    """Returns a page with the tables between its marks made anew."""
+    return BLOCK.sub(lambda found: f"{found[1]}{make_table(found[2], results)}\n{found[3]}", text)
+
+
+def on_both(values: list[float], digits: int) -> str:
+    """Returns what several values are when they are rounded, once if that is the same."""
+    return " and ".join(dict.fromkeys(f"{value:.{digits}f}" for value in values))
+
+
+def claims(results: Path) -> Iterator[str]:
+    """Yields the sentences, parts of sentences and rows of tables that say what the files say."""
+    scores = {
+        name: {key: of_one["test_accuracy"] for key, of_one in read(name, results)["encoders"].items()}
+        for name in SETS
+    }
+
+    def mean(name: str, encoder: str, part: str, mode: str) -> float:
+        return 100 * statistics.fmean(scores[name][encoder][part][mode])
+
+    def lead(name: str, first: str, second: str, part: str, mode: str) -> float:
+        return mean(name, first, part, mode) - mean(name, second, part, mode)
+
+    for mode in MODES:
+        for title, encoder in ENCODERS.items():
+            values = [of_part[mode] for name in SETS for of_part in scores[name][encoder].values()]
+            cells = [mean_and_deviation([100 * value for value in of_part], 1) for of_part in values]
+            yield f"| {title} | {' | '.join(cells)} |"
+
+    frozen = {
+        part: [lead(name, "bert", "bert-random", part, "untouched") for name in SETS]
+        for part in ("0.01", "0.05", "0.1", "1")
+    }
+    middle = frozen["0.05"] + frozen["0.1"]
+    yield f"by {on_both(frozen['0.01'], 0)} points with 1% of the labels"
+    yield f"by {min(middle):.0f} to {max(middle):.0f} points with 5% and 10%"
+    yield f"by {on_both(frozen['1'], 0)} points with all"
+    trained = on_both([lead(name, "bert", "bert-random", "1", "fine_all") for name in SETS], 1)
+    p_values = [
+        test["p"]
+        for name in SETS
+        for test in read(name, results)["paired_tests"]
+        if (test["pair"], test["mode"], test["labels"]) == (["bert", "bert-random"], "fine_all", "1")
+    ]
+    har_p, digits_p = p_values
+    yield f"{trained} points on both sets with all labels (p = {har_p:.2f} on HAR and {digits_p:.1g} on the digits"
+    [har, digits] = SETS
+    behind = [lead(digits, "bert", "bert-shuffled", part, "untouched") for part in frozen]
+    yield f"stand {min(behind):.0f} to {max(behind):.0f} points behind"
+    untouched, after = (mean(har, "bert", "1", mode) for mode in ("untouched", "fine_last"))
+    yield f"it has {untouched:.1f}% untouched and {after:.1f}% after pre-training"
+    over = [lead(name, "bert", "scratch", "1", "fine_all") for name in SETS]
+    yield f"BERT stands {over[0]:.0f} points higher on HAR and {-over[1]:.0f} lower on the digits"
+
+    curve = read("encoder_failure", results)["curve"]
+    by_step = {entry["step"]: 100 * entry["probe_accuracy"] for entry in curve}
+    yield f"{by_step[0]:.1f}% before training, {by_step[25]:.1f}% after 25 steps and {by_step[100]:.1f}% after 100"
+    yield f"from {curve[0]['spread']:.3f} to {curve[1]['spread']:.1g}"
+    norms = curve[1]["gradient_norms"]
+    if norms["decoder"] / norms["encoder layer 0"] > 10_000:
+        yield "more than 10,000 times smaller"
+
+    curves = read("encoder_diagnosis", results)["curves"]
+    ends = {name: [100 * entry["probe_accuracy"] for entry in (curve[0], curve[-1])] for name, curve in curves.items()}
+    failing, once, mended, own = (
+        ends[name] for name in ("failing setting", "positions once", "all remedies", "TimeMAE's own encoder")
+    )
+    yield f"begins at {once[0]:.1f}% instead of {failing[0]:.1f}%, and it stands at {once[1]:.1f}% after 150 steps"
+    yield f"begins at {mended[0]:.1f}%, and after 150 steps it stands at {mended[1]:.1f}%, against {failing[1]:.1f}%"
+    yield f"from {own[0]:.1f}% to {own[1]:.1f}% in 150 steps"
+    reached = read("har", results)["summary"]["fine-tuned (FineAll)"]["accuracy"]["mean"]
+    yield f"reaches {100 * reached:.1f}% on HAR"
+    yield f"the linear probe on HAR stuck at {round(100 * statistics.median(failed_try.REPORTED.values()))}%"
+
+
+def find_problems(text: str, results: Path) -> list[str]:
+    """Returns what a page says that the files of results do not, and the other way round; empty if all is well."""
+    problems = []
+    if text != write_tables(text, results):
+        problems.append("a table between marks is not that of its file; --write makes it anew")
+    text = re.sub(r"^```.*?^```", "", BLOCK.sub("", text), flags=re.DOTALL | re.MULTILINE)
+    text = " ".join(re.sub(r"\]\([^)]*\)", "]", text).split())
+    left = text
+    for claim in claims(results):
+        if claim not in text:
+            problems.append(f"the results say {claim!r}, the page does not")
+        left = left.replace(claim, "…")
+    for given in GIVEN:
+        left = left.replace(given, "…")
+    for found in FIGURE.finditer(left):
+        place = left[max(0, found.start() - 60) : found.end() + 30]
+        problems.append(f"no results are known to say {found[0]!r} in {place!r}")
+    return problems
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--write", action="store_true", help="write the tables between marks anew")
+    if parser.parse_args().write:
+        PAGE.write_text(write_tables(PAGE.read_text(), ROOT / "results"))
+    problems = find_problems(PAGE.read_text(), ROOT / "results")
+    for problem in problems:
+        print(problem)
+    if problems:
+        raise SystemExit(1)
+    print(f"All figures of {PAGE.relative_to(ROOT)} follow from results/.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+"""The encoders that `compare_encoders.py` compares: from what the command line says to a model before its training."""
+
+import copy
+import hashlib
+import re
+from typing import Any
+
+from transformers import set_seed
+
+from configuration_timemae import TimeMAEConfig
+from modeling_timemae import TimeMAEForPreTraining, TimeMAEForTimeSeriesClassification
+from text_encoder_timemae import check_encoder_weights, load_text_encoder_config
+
+
+OWN = re.compile(r"scratch(?:-(\d+)x(\d+))?")
+INITS = ("random", "shuffled")
+
+
+class Encoder:
+    """
+    One of the encoders to compare.
+
+    All of them stand on the ground of the default recipe (`TimeMAEConfig`): codewords, statistics of the patches,
+    pooling and no dropout, the transformers encoder included. New weights of a transformers encoder get the scale of
+    positions beside patches that the recipe gives its own; pretrained ones, and their shuffled ones, keep that of
+    positions beside words with which they were trained.
+
+    Args:
+        spec: `scratch`, TimeMAE's own; `scratch-LAYERSxWIDTH`, the same in another size; `NAME:MODEL`, a pretrained
+            transformers encoder, MODEL a directory or a Hub id; `NAME-random:MODEL`, its architecture with new
+            weights; or `NAME-shuffled:MODEL`, its weights in random order.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+
+    def __init__(self, spec: str):
+        self.name, _, self.path = spec.partition(":")
+        own = OWN.fullmatch(self.name)
+        if (own is None) == (not self.path) or not re.fullmatch(r"[\w.-]+", self.name):
+            raise ValueError(
+                "expected an encoder as `scratch`, `scratch-LAYERSxWIDTH`, `NAME:MODEL`, `NAME-random:MODEL` or "
+                f"`NAME-shuffled:MODEL`, got {spec!r}"
+            )
+        self.init = next(
+            (init for init in INITS if self.name.endswith(f"-{init}")), "pretrained" if self.path else "own"
+        )
+        self.size: dict[str, int] = {}
+        if own is not None and own.group(1):
+            layers, width = int(own.group(1)), int(own.group(2))
+            heads = max(1, width // 64)
+            self.size = {"num_hidden_layers": layers, "hidden_size": width, "num_attention_heads": heads}
+
+    def make(self, seed: int, num_hidden_layers: int | None, config: dict[str, Any]) -> TimeMAEForPreTraining:
+        """
+        Returns the model before any training.
+
+        Args:
+            seed: of what is drawn.
+            num_hidden_layers: keep so many of the first layers of a transformers encoder; all if None.
+            config: arguments of `TimeMAEConfig`.
+
+        Raises:
+            ValueError: there is no such encoder, it does not fit the series, or it has not the weights of its
+                checkpoint.
+        """
+        set_seed(seed)
+        if not self.path:
+            return TimeMAEForPreTraining(TimeMAEConfig(**{**config, **self.size}))
+        encoder_config = load_text_encoder_config(self.path, num_hidden_layers)
+        for name, value in vars(encoder_config).items():
+            if "dropout" in name and isinstance(value, float):
+                setattr(encoder_config, name, 0.0)
+        made = TimeMAEConfig(encoder_config=encoder_config, **config)
+        if self.init == "random" and "encoder_input_scale" not in config and made.position_initializer_range:
+            std = getattr(encoder_config, "initializer_range", 0.02)
+            made.encoder_input_scale = std / made.position_initializer_range
+        model = TimeMAEForPreTraining(made)
+        if self.init != "random":
+            scale = config.get("encoder_input_scale")
+            weights = model.load_encoder(self.path, self.init == "shuffled", scale)
+            check_encoder_weights(model, weights, self.path)
+        return model
+
+    def identify(self, model: TimeMAEForPreTraining) -> dict[str, Any]:
+        """Returns what tells this encoder from others that might have its name; `model` is one of [`Encoder.make`]."""
+        config = model.config
+        digest = hashlib.sha256()
+        if self.init == "pretrained":
+            for name, value in sorted(model.timemae.encoder.state_dict().items()):
+                digest.update(name.encode() + value.numpy().tobytes())
+        kind = "timemae" if config.encoder_config is None else config.encoder_config.model_type
+        return {
+            "start": self.init,
+            "kind": kind,
+            "layers": config.num_hidden_layers,
+            "width": config.hidden_size,
+            "heads": config.num_attention_heads,
+            "weights": digest.hexdigest()[:16] if self.init == "pretrained" else None,
+        }
+
+
+def make_encoders(specs: list[str], num_hidden_layers: int | None) -> list[Encoder]:
+    """
+    Returns the encoders of a command line. `scratch` gets the size of the first transformers encoder, where there is
+    one.
+
+    Raises:
+        ValueError: one is none, two have one name, or there is no such model.
+    """
+    encoders = [Encoder(spec) for spec in specs]
+    names = [encoder.name for encoder in encoders]
+    if len({*names}) < len(names):
+        raise ValueError(f"expected encoders of different names, got {' '.join(names)}")
+    path = next((encoder.path for encoder in encoders if encoder.path), None)
+    if path is not None:
+        like = load_text_encoder_config(path, num_hidden_layers)
+        for encoder in encoders:
+            if encoder.name == "scratch":
+                sizes = ("num_hidden_layers", "hidden_size", "num_attention_heads")
+                encoder.size = {name: getattr(like, name) for name in sizes}
+    return encoders
+
+
+def make_classifier(model: TimeMAEForPreTraining, num_labels: int) -> TimeMAEForTimeSeriesClassification:
+    """Returns a classifier with the weights of a model as they are."""
+    config = copy.deepcopy(model.config)
+    config.num_labels = num_labels
+    classifier = TimeMAEForTimeSeriesClassification(config)
+    classifier.timemae.load_state_dict(model.timemae.state_dict())
+    return classifier
+
+
+def plan_pairs(encoders: list[Encoder]) -> list[tuple[str, str]]:
+    """
+    Returns the pairs of encoders whose comparison is planned: each pretrained one with its architecture with new
+    weights and with TimeMAE's own, and new weights with TimeMAE's own. Weights in random order are shown beside them
+    and not tested. Without any pretrained encoder the first one is compared with each of the others.
+    """
+    names = [encoder.name for encoder in encoders]
+    own = [encoder.name for encoder in encoders if encoder.init == "own"]
+    pairs = []
+    for encoder in encoders:
+        if encoder.init == "pretrained":
+            new = f"{encoder.name}-random"
+            pairs += [(encoder.name, new), *((name, other) for other in own for name in (encoder.name, new))]
+    return [pair for pair in pairs if {*pair} <= {*names}] or [(names[0], other) for other in names[1:]]

@@ -1,0 +1,83 @@
+"""Tables and picture of `compare_encoders.py`."""
+
+import statistics
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from base import draw_against_labels
+from training_timemae import markdown_table, mean_and_deviation
+
+
+MODES = {
+    "untouched": "untouched, frozen",
+    "fine_last": "FineLast",
+    "fine_all": "FineAll",
+    "from_start": "fine-tuned at once",
+}
+
+
+def modes_of(results: dict[str, Any]) -> list[str]:
+    """Returns the modes that there are results of."""
+    of_parts = next(iter(results.values()))["test_accuracy"]
+    return list(next(iter(of_parts.values())))
+
+
+def draw(results: dict[str, Any]) -> Figure:
+    """Returns a picture of accuracy against labels: one panel a mode, one line an encoder."""
+    return draw_against_labels(
+        {
+            MODES[mode]: {
+                name: {float(part): scores[mode]["values"] for part, scores in result["test_accuracy"].items()}
+                for name, result in results.items()
+            }
+            for mode in modes_of(results)
+        }
+    )
+
+
+def as_tables(results: dict[str, Any], tests: list[dict[str, Any]]) -> str:
+    """Returns test accuracies, chosen rates and planned comparisons in Markdown."""
+    parts = list(next(iter(results.values()))["test_accuracy"])
+    labels = [f"{100 * float(part):g}% of labels" for part in parts]
+    tables = []
+    for mode in modes_of(results):
+        rows = []
+        for name, result in results.items():
+            cells = []
+            for part in parts:
+                score = result["test_accuracy"][part][mode]
+                cell = mean_and_deviation([100 * value for value in score["values"]], 1)
+                if score["interval"] is not None:
+                    low, high = (100 * end for end in score["interval"])
+                    cell += f" ({low:.1f} to {high:.1f})"
+                cells.append(cell)
+            rows.append([name, *cells])
+        tables.append(markdown_table([f"{MODES[mode]}: test accuracy in % (95% interval)", *labels], rows))
+    rows = [
+        [
+            name,
+            *(f"{found['rate']:g}{' (edge)' if found['at_edge'] else ''}" for found in result["searches"].values()),
+            f"{statistics.fmean(course['seconds'] for course in result['pretraining']):.0f}"
+            if result["pretraining"]
+            else "",
+        ]
+        for name, result in results.items()
+    ]
+    kinds = list(next(iter(results.values()))["searches"])
+    tables.append(markdown_table(["rates", *kinds, "seconds of pre-training"], rows))
+    if tests:
+        rows = [
+            [
+                f"{MODES[test['mode']]}, {100 * float(test['labels']):g}%: {test['pair'][0]} minus {test['pair'][1]}",
+                f"{100 * test['difference']:+.1f}",
+                ""
+                if test["interval"] is None
+                else "{:+.1f} to {:+.1f}".format(*(100 * end for end in test["interval"])),
+                "" if test["p_holm"] is None else f"{test['p_holm']:.2g}",
+            ]
+            for test in tests
+        ]
+        head = ["planned comparison", "difference in points", "95% interval", f"p (Holm, {len(tests)} comparisons)"]
+        tables.append(markdown_table(head, rows))
+    return "\n\n".join(tables)

@@ -1,0 +1,397 @@
+#!/usr/bin/env python
+"""
+Why did the first tries with BERT as TimeMAE's visible encoder fail, and which mistake weighs how much? Repeats the
+failed try as it ran, then with one mistake mended at a time, and the mended one with one mistake left in at a time.
+
+    python studies/failed_try.py --dataset uci_har --output_dir outputs/failed_try
+    python studies/failed_try.py --dataset uci_har --encoder MODEL --output_dir outputs/failed_try_pretrained
+
+The failed try put a pretrained BERT with 8 layers of width 256 into the original code, whose constructor then gave
+each linear layer Xavier-normal weights and biases of 0.1; layer norms and embedding tables of BERT survived. TimeMAE's
+positions, of standard deviation 1, were added before BERT added its own, which number the visible windows in the
+random order of the mask. The rate was a constant 1e-3, with batches of 128 raw series, one mask a batch, codeword
+labels with Gumbel noise and gates of 1e-8 in the decoupled encoder. Here too, but for the weight decay, which spares
+biases and norms, and dropout, which the target encoder does not have.
+
+Without --encoder (MODEL: a directory or a Hub id) BERT has new weights before it is overwritten; what needs pretrained
+ones is left out. With it, all variants have that architecture and its layer norms and tables. The probe is fitted
+with all labels of train, and scored on subjects (or series, where none are known) of train that were held out. Test is
+never read. --long_variants run for --long_epochs too, to the end of what the failed try shows.
+
+Leaves results.json, report.md and failed_try.png. The same command again takes up where it stopped; more variants and
+seeds may be added on the same directory.
+"""
+
+import argparse
+import functools
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from datasets import DatasetDict
+from matplotlib.figure import Figure
+from torch import nn
+from transformers import BertConfig, TrainerCallback, set_seed
+
+from base import (
+    Study,
+    compare_planned,
+    describe,
+    features_and_labels,
+    half_width,
+    make_parser,
+    over_seeds,
+    trainer_settings,
+)
+from configuration_timemae import PAPER_RECIPE, TimeMAEConfig
+from data_timemae import load_time_series
+from modeling_timemae import TimeMAEForPreTraining
+from text_encoder_timemae import load_text_encoder_config
+from training import count_steps
+from training_timemae import (
+    PreTrainingArguments,
+    PreTrainingTrainer,
+    TimeMAEDataCollator,
+    make_feature_extractor,
+    markdown_table,
+    mean_and_deviation,
+    probe_scores,
+)
+
+
+BATCH_SIZE = 128
+BERT = {"num_hidden_layers": 8, "hidden_size": 256, "num_attention_heads": 4, "intermediate_size": 1024}
+PROBED = (1, 2, 5, 10, 20, 40, 60, 80, 100)  # epochs after which the probe is fitted, beside before and after all
+
+# Test accuracy on HAR of the failed try's probe after so many epochs, from the notes of those who ran it (they count
+# from 0, so that "epoch4, acc0.666" is after 5).
+REPORTED = {5: 0.6661, 10: 0.6634, 15: 0.6671, 20: 0.6627, 25: 0.6603, 30: 0.6603, 35: 0.6566, 40: 0.6678}
+
+# What the failed try was like. `config` holds arguments of TimeMAEConfig, `training` of PreTrainingArguments.
+FAILED: dict[str, Any] = {
+    "weights": "overwritten",  # the whole model; "new": as initialised; "pretrained": its encoder as it was trained
+    "positions": "twice",  # TimeMAE's, then BERT's, which count what is visible; "once": BERT's, of the windows
+    "encoder_gate": None,
+    "normalization": "none",
+    "config": PAPER_RECIPE
+    | {
+        "mask_scope": "batch",
+        "residual_gate_init": 1e-8,
+        "hidden_dropout_prob": 0.1,  # of the decoupled encoder, whatever the original is told
+        "attention_probs_dropout_prob": 0.1,
+        "encoder_input_scale": 1.0,
+    },
+    "training": {
+        "learning_rate": 1e-3,
+        "lr_scheduler_type": "constant",
+        "warmup_steps": 0.0,
+        "max_grad_norm": 0.0,
+    },
+}
+# What mends one thing. Scale: series are standardised, and their windows enter BERT as large as its words.
+MENDING: dict[str, dict[str, Any]] = {
+    "new weights": {"weights": "new"},
+    "pretrained weights": {"weights": "pretrained"},
+    "positions once": {"positions": "once"},
+    "small positions": {"config": {"position_initializer_range": 0.1}},
+    "standardised series": {"normalization": "channel"},
+    "scale of words": {"config": {"encoder_input_scale": None}},
+    "gates in the encoder": {"encoder_gate": 0.1},
+    "open gates in the decoder": {"config": {"residual_gate_init": 0.1}},
+    "labels without noise": {"config": {"gumbel_noise_scale": 0.0}},
+    "random-projection labels": {"config": {"tokenizer_type": "random_projection"}},
+    "one mask a series": {"config": {"mask_scope": "sample"}},
+    "rate and warm-up": {
+        "training": {
+            "encoder_learning_rate": 1e-4,
+            "lr_scheduler_type": "cosine",
+            "warmup_steps": 0.1,
+            "max_grad_norm": 1.0,
+        }
+    },
+}
+# The mended try is that of this library, whose transformers encoders have no gates. Of two that mend the same it has
+# one: pretrained weights where there are any, and labels by random projection, which have no noise.
+ALONE = ("gates in the encoder", "labels without noise")
+MENDS_TOGETHER = [name for name in MENDING if name not in ALONE]
+# By itself it would make the windows still smaller beside positions that are there twice.
+ONLY_TOGETHER = ("scale of words",)
+
+
+def list_variants(has_weights: bool) -> dict[str, list[str]]:
+    """Returns for the name of each variant what is mended in it, with or without pretrained weights at hand."""
+    together = [name for name in MENDS_TOGETHER if name != ("new weights" if has_weights else "pretrained weights")]
+    alone = [name for name in MENDING if name not in ONLY_TOGETHER and (has_weights or name != "pretrained weights")]
+    without = {f"mended without {name}": [other for other in together if other != name] for name in together}
+    return {"failed": [], **{name: [name] for name in alone}, "mended": together, **without}
+
+
+def make_settings(mended: list[str]) -> dict[str, Any]:
+    """Returns the settings of the failed try with so much of it mended."""
+    settings = dict(FAILED)
+    for name in mended:
+        for key, value in MENDING[name].items():
+            settings[key] = settings[key] | value if isinstance(value, dict) else value
+    return settings
+
+
+def make_model(settings: dict[str, Any], encoder: str | None, **config: Any) -> TimeMAEForPreTraining:
+    """Returns the model of a variant before its first step."""
+    config = {**settings["config"], **config}
+    if encoder is None:
+        scale = {"encoder_input_scale": config.pop("encoder_input_scale")}
+        model = TimeMAEForPreTraining(TimeMAEConfig(encoder_config=BertConfig(**BERT), **scale, **config))
+    else:
+        init = "random" if settings["weights"] == "new" else "pretrained"
+        model = TimeMAEForPreTraining.from_encoder_pretrained(encoder, init=init, **config)
+    online, target = model.timemae.encoder.model, model.target_encoder.model
+    if settings["weights"] == "overwritten":
+        for module in model.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_normal_(module.weight)
+                if module.bias is not None:
+                    nn.init.constant_(module.bias, 0.1)
+        target.load_state_dict(online.state_dict())
+    for module in (online, target):
+        if settings["positions"] == "twice":
+            # As in the original the table is that of the mask token.
+            add = functools.partial(add_positions, model.decoder.position_embeddings)
+            module.register_forward_pre_hook(add, with_kwargs=True)
+        if settings["encoder_gate"] is not None:
+            for layer in module.encoder.layer:
+                layer.register_parameter("gate", nn.Parameter(torch.tensor([settings["encoder_gate"]])))
+                layer.register_forward_hook(lambda layer, args, output: args[0] + layer.gate * (output - args[0]))
+    target.requires_grad_(False)
+    return model
+
+
+def add_positions(table: torch.Tensor, module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+    """Adds positions before the encoder's own, which count what is there: part of a series in random order."""
+    patch_ids, embeddings = kwargs["position_ids"], kwargs["inputs_embeds"]
+    count = patch_ids.shape[1]
+    numbers = torch.arange(count) if count == len(table) else torch.randperm(count)
+    numbers = numbers.to(patch_ids.device).expand_as(patch_ids)
+    return args, {**kwargs, "inputs_embeds": embeddings + table[patch_ids], "position_ids": numbers}
+
+
+class Probing(TrainerCallback):
+    """After the epochs of `PROBED`: a linear probe on held-out series, the spread of their features, the losses."""
+
+    def __init__(self, dataset: DatasetDict, extractor: Any, epochs: int):
+        self.dataset, self.extractor = dataset, extractor
+        self.epochs = {*PROBED, epochs}
+        self.curve: list[dict[str, float]] = []
+
+    def on_train_begin(self, args, state, control, model=None, **kwargs):
+        self.measure(0, model, {})
+
+    def on_log(self, args, state, control, logs=None, model=None, **kwargs):
+        epoch = round(state.epoch)
+        if "mcc_loss" in logs and epoch in self.epochs:
+            self.measure(epoch, model, logs)
+
+    def measure(self, epoch: int, model: TimeMAEForPreTraining, logs: dict[str, float]) -> None:
+        with torch.random.fork_rng(devices=[]):
+            train, held_out = (
+                features_and_labels(model, self.dataset[name], self.extractor) for name in ("train", "validation")
+            )
+        model.train()
+        self.curve.append(
+            {
+                "epoch": epoch,
+                "accuracy": probe_scores(train, held_out)["accuracy"],
+                "spread": float(held_out[0].std(0).mean()),
+                **{name: logs[name] for name in ("mcc_loss", "mrr_loss", "codebook_perplexity") if name in logs},
+            }
+        )
+
+
+def run(arguments: argparse.Namespace, mended: list[str], seed: int, epochs: int, output: Path) -> dict[str, Any]:
+    """Pre-trains a variant; returns its `curve`, one entry a measurement."""
+    settings = make_settings(mended)
+    dataset = load_time_series(arguments.dataset, seed=seed)
+    extractor = make_feature_extractor(dataset, settings["normalization"])
+    set_seed(seed)
+    size = {**describe(dataset), "patch_length": arguments.patch_length}
+    model = make_model(settings, arguments.encoder, **size)
+    probing = Probing(dataset, extractor, epochs)
+    steps = count_steps(len(dataset["train"]), BATCH_SIZE, epochs, 1)
+    settings["training"] = {"per_device_train_batch_size": BATCH_SIZE, **settings["training"]}
+    trainer = PreTrainingTrainer(
+        model=model,
+        args=PreTrainingArguments(
+            **trainer_settings(output, steps, seed, logging_strategy="epoch", **settings["training"])
+        ),
+        train_dataset=dataset["train"],
+        data_collator=TimeMAEDataCollator(extractor),
+        callbacks=[probing],
+    )
+    seconds = trainer.train().metrics["train_runtime"]
+    return {"settings": settings, "curve": probing.curve, "seconds": seconds}
+
+
+def summarise_ends(runs: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str, Any]]:
+    """
+    Returns for each variant what it begins and ends with, over seeds, and the `share` of the way from the failed to
+    the mended try: what mending it alone brings, or what is lost where it alone is not mended; None without both.
+
+    Args:
+        runs: of each variant what [`run`] returned, one a seed.
+    """
+    ends: dict[str, dict[str, Any]] = {
+        variant: {
+            "before": over_seeds([of_seed["curve"][0]["accuracy"] for of_seed in of_variant]),
+            "after": over_seeds([of_seed["curve"][-1]["accuracy"] for of_seed in of_variant]),
+            "spread_before": over_seeds([of_seed["curve"][0]["spread"] for of_seed in of_variant]),
+            "spread_after": over_seeds([of_seed["curve"][-1]["spread"] for of_seed in of_variant]),
+            "mcc_loss": over_seeds([of_seed["curve"][-1]["mcc_loss"] for of_seed in of_variant]),
+            "share": None,
+        }
+        for variant, of_variant in runs.items()
+    }
+    if {"failed", "mended"} <= ends.keys():
+        lowest, highest = (ends[name]["after"]["mean"] for name in ("failed", "mended"))
+        for variant, end in ends.items():
+            mean = end["after"]["mean"]
+            change = highest - mean if variant.startswith("mended without") else mean - lowest
+            if highest != lowest and variant not in ("failed", "mended"):
+                end["share"] = change / (highest - lowest)
+    return ends
+
+
+def planned_pairs(variants: list[str]) -> list[tuple[str, str]]:
+    """Returns the planned comparisons: each thing mended alone with the failed try, the mended with each left out."""
+    pairs = [("mended", "failed")]
+    for variant in variants:
+        if variant.startswith("mended without"):
+            pairs.append(("mended", variant))
+        elif variant not in ("failed", "mended"):
+            pairs.append((variant, "failed"))
+    return [pair for pair in pairs if {*pair} <= {*variants}]
+
+
+def as_table(ends: dict[str, dict[str, Any]], tests: list[dict[str, Any]], epochs: int) -> str:
+    """Returns in Markdown what each variant begins and ends with, and what share of the failure it explains."""
+    p_values = {}
+    for test in tests:
+        first, second = test["pair"]
+        p_values[first if second == "failed" else second] = test["p_holm"]
+    rows = [
+        [
+            variant,
+            *(mean_and_deviation([100 * value for value in end[name]["values"]], 1) for name in ("before", "after")),
+            f"{end['spread_before']['mean']:.2g} → {end['spread_after']['mean']:.2g}",
+            f"{end['mcc_loss']['mean']:.2f}",
+            "" if end["share"] is None else f"{100 * end['share']:.0f}%",
+            "" if p_values.get(variant) is None else f"{p_values[variant]:.2g}",
+        ]
+        for variant, end in ends.items()
+    ]
+    after = f"after {epochs} epochs"
+    head = ["probe on held-out series, in %", "before", after, "spread", "MCC loss", "share of the gap", "p (Holm)"]
+    return markdown_table(head, rows)
+
+
+def draw(long_runs: dict[str, list[dict[str, Any]]], ends: dict[str, dict[str, Any]], epochs: int) -> Figure:
+    """Returns a picture: the courses of the long runs beside the reported one, and where each variant ends."""
+    figure, axes = plt.subplots(1, 3, figsize=(19, 6.5), layout="constrained", width_ratios=[1.1, 1, 1.1])
+    for axis, (metric, title) in zip(
+        axes[:2],
+        {"accuracy": "linear probe, accuracy in %", "spread": "spread of the features across series"}.items(),
+        strict=True,
+    ):
+        for variant, of_variant in long_runs.items():
+            times = [entry["epoch"] for entry in of_variant[0]["curve"]]
+            factor = 100 if metric == "accuracy" else 1
+            values = factor * np.array([[entry[metric] for entry in of_seed["curve"]] for of_seed in of_variant])
+            lengths = [half_width(column) for column in values.T] if metric == "accuracy" else None
+            axis.errorbar(times, values.mean(0), lengths, marker="o", capsize=3, label=variant)
+        axis.set(title=title, xlabel="epoch of pre-training")
+        axis.grid(alpha=0.3)
+    axes[0].plot([*REPORTED], [100 * value for value in REPORTED.values()], "k--", label="the failed try, as reported")
+    axes[0].legend()
+    axes[0].set_ylim(top=min(101, axes[0].get_ylim()[1]))  # intervals of few seeds reach beyond what can be
+    axes[1].set_yscale("log")
+    names = list(reversed(ends))
+    means = [100 * ends[name]["after"]["mean"] for name in names]
+    lengths = [100 * half_width(ends[name]["after"]["values"]) for name in names]
+    colors = ["tab:green" if name.startswith("mended") else "tab:orange" for name in names]
+    axes[2].barh(names, means, xerr=np.nan_to_num(lengths), color=colors, capsize=3)
+    axes[2].plot([100 * ends[name]["before"]["mean"] for name in names], names, "k|", markersize=12)
+    axes[2].set(title=f"accuracy in % after {epochs} epochs (|: before)", xlim=(max(0, min(means) - 15), 100))
+    axes[2].grid(alpha=0.3, axis="x")
+    figure.suptitle("bars: 95% intervals over seeds", fontsize=10)
+    return figure
+
+
+def check(arguments: argparse.Namespace) -> dict[str, list[str]]:
+    """
+    Returns the variants to run and what is mended in each, before work starts.
+
+    Raises:
+        ValueError: an unknown variant, one named twice, one that needs pretrained weights where none are given, or an
+            encoder that is no BERT or has fewer positions than the series have windows.
+    """
+    known, with_weights = list_variants(arguments.encoder is not None), list_variants(True)
+    chosen = arguments.variants or list(known)
+    for name in [*chosen, *arguments.long_variants]:
+        if name not in known:
+            needs = ", which needs --encoder MODEL" if name in with_weights else ""
+            raise ValueError(f"expected variants among {', '.join(known)}, got {name!r}{needs}")
+    if len({*chosen}) < len(chosen):
+        raise ValueError(f"expected each variant once, got {', '.join(chosen)}")
+    if arguments.encoder is None:
+        print("Without --encoder, variants with pretrained weights are left out.", flush=True)
+    else:
+        model_type = load_text_encoder_config(arguments.encoder).model_type
+        if model_type != "bert":
+            raise ValueError(f"expected a BERT, whose layers and positions are changed here, got {model_type!r}")
+    size = {**describe(load_time_series(arguments.dataset)), "patch_length": arguments.patch_length}
+    make_model(make_settings([]), arguments.encoder, **size)
+    return {name: known[name] for name in known if name in {*chosen, *arguments.long_variants}}
+
+
+def main() -> None:
+    parser = make_parser(__doc__)
+    parser.add_argument("--encoder", help="directory or Hub id of a pretrained BERT; default: a new L-8 H-256 A-4")
+    parser.add_argument("--variants", nargs="+", metavar="VARIANT", help="default: all")
+    parser.add_argument("--epochs", type=int, default=10, help="of each variant")
+    parser.add_argument("--long_epochs", type=int, default=100, help="of --long_variants, in runs of their own")
+    parser.add_argument("--long_variants", nargs="*", default=["failed", "mended"], metavar="VARIANT")
+    parser.add_argument("--long_seeds", type=int, nargs="+", help="seeds of the long runs; default: --seeds")
+    parser.add_argument("--patch_length", type=int, default=8)
+    arguments = parser.parse_args()
+    variants = check(arguments)
+    chosen = [name for name in variants if arguments.variants is None or name in arguments.variants]
+    long_seeds = arguments.long_seeds or arguments.seeds
+    parts = {
+        "run.json": len(chosen) * len(arguments.seeds),
+        "long.json": len(arguments.long_variants) * len(long_seeds),
+    }
+    free = ["variants", "seeds", "epochs", "long_epochs", "long_variants", "long_seeds"]
+    study = Study("failed try", arguments, free=free, parts=parts)
+
+    def result(variant: str, seed: int, epochs: int, name: str) -> dict[str, Any]:
+        output = study.output_dir / variant.replace(" ", "-") / f"seed-{seed}" / f"epochs-{epochs}"
+        return study.once(output / name, functools.partial(run, arguments, variants[variant], seed, epochs, output))
+
+    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in chosen}
+    for seed in arguments.seeds:  # first one of everything, so that a study that is stopped can be read
+        for variant in chosen:
+            runs[variant].append(result(variant, seed, arguments.epochs, "run.json"))
+    long_runs = {
+        name: [result(name, seed, arguments.long_epochs, "long.json") for seed in long_seeds]
+        for name in arguments.long_variants
+    }
+    ends = summarise_ends(runs)
+    scores = {variant: end["after"]["values"] for variant, end in ends.items()}
+    tests = compare_planned(scores, planned_pairs(chosen))
+    study.save_picture(draw(long_runs, ends, arguments.epochs), "failed_try.png")
+    metrics = {"ends": ends, "planned_comparisons": tests, "runs": runs, "long_runs": long_runs, "reported": REPORTED}
+    study.finish(metrics, f"The failed try on {arguments.dataset}", as_table(ends, tests, arguments.epochs))
+
+
+if __name__ == "__main__":
+    main()

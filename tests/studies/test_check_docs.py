@@ -1,0 +1,50 @@
+import json
+import shutil
+
+import pytest
+from conftest import ROOT
+
+
+RESULTS = ROOT / "results"
+
+
+@pytest.fixture
+def check_docs(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "studies"))
+    import check_docs
+
+    return check_docs
+
+
+def test_the_figures_of_the_page_about_encoders_follow_from_the_results(check_docs):
+    text = check_docs.PAGE.read_text()
+    assert check_docs.find_problems(text, RESULTS) == []
+    changed = check_docs.find_problems(text.replace("84.6%", "85.6%"), RESULTS)
+    assert any("84.6% after pre-training" in problem for problem in changed)
+    invented = check_docs.find_problems(f"{text}\nIt gains 12.3 points.\n", RESULTS)
+    assert invented and "no results are known to say '12.3'" in invented[0]
+
+
+def test_figures_of_other_results_are_found(check_docs, tmp_path):
+    results = tmp_path / "results"
+    shutil.copytree(RESULTS, results, ignore=shutil.ignore_patterns("*.png"))
+    path = results / "encoders_har.json"
+    content = json.loads(path.read_text())
+    content["metrics"]["encoders"]["bert"]["test_accuracy"]["1"]["untouched"] = [0.5, 0.5, 0.6]
+    path.write_text(json.dumps(content))
+    problems = check_docs.find_problems(check_docs.PAGE.read_text(), results)
+    assert any("it has 53.3% untouched" in problem for problem in problems)
+
+
+def test_tables_between_marks_are_those_of_their_files(check_docs, tmp_path):
+    def over_seeds(value):
+        return {"values": [value, value], "mean": value}
+
+    end = {name: over_seeds(0.625) for name in ("before", "after", "spread_before", "spread_after", "mcc_loss")}
+    metrics = {"ends": {"failed": {**end, "share": None}}, "planned_comparisons": []}
+    (tmp_path / "failed_try.json").write_text(json.dumps({"metrics": metrics, "settings": {"epochs": 5}}))
+    page = "before\n<!-- figures: failed_try.json -->\nold\n<!-- end of figures -->\nafter 0.5\n"
+    written = check_docs.write_tables(page, tmp_path)
+    assert "| failed | 62.5 ± 0.0 |" in written and "after 5 epochs" in written and "old" not in written
+    assert written.startswith("before\n<!--") and written.endswith("-->\nafter 0.5\n")
+    assert check_docs.write_tables(written, tmp_path) == written
