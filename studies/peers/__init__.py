@@ -2,6 +2,16 @@
 The methods that the paper compares TimeMAE with, each written from its own paper, with one interface: pre-training
 without labels, features for a linear probe, and fine-tuning. `studies/check_peers.py` compares them with the figures
 that were published.
+
+All are 64 wide by default, and otherwise as in their papers. For 9 channels and 128 steps, where TimeMAE's encoder has
+413 thousand weights and 576 features:
+
+| | weights of the encoder | features |
+|---|---|---|
+| TST | 159 thousand | 64; 8192 with `pooling="concatenation"`, as in its paper |
+| TNC | 79 thousand | 64 |
+| TS-TCC | 52 thousand (85 with `width=128`, as in its paper) | 1152 (2304) |
+| TS2Vec | 277 thousand (638 with `width=320`, as in its paper) | 64 (320) |
 """
 
 import json
