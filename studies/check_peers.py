@@ -67,9 +67,9 @@ class Check:
     fine_tuning: dict[str, Any] = field(default_factory=dict)
 
 
-def ts2vec(dataset: str, published: float, source: str = TS2VEC, steps: int = 200) -> Check:
-    """200 steps, or 600 where train has more than 100,000 values."""
-    return Check("TS2Vec", dataset, published, source, "svm", steps=steps, options={"width": 320})
+def ts2vec(dataset: str, published: float) -> Check:
+    """200 steps, as in the paper where train has at most 100,000 values, and its classifier."""
+    return Check("TS2Vec", dataset, published, TS2VEC, "svm", steps=200, options={"width": 320})
 
 
 def tst(dataset: str, published: float, width: int) -> Check:
@@ -82,6 +82,7 @@ def tst(dataset: str, published: float, width: int) -> Check:
 # No noise to speak of, as in the authors' settings for EEG.
 QUIET = {"width": 128, "scale": 0.001, "jitter": 0.001, "max_segments": 5, "num_predictions": 10}
 
+# Those of Eldele et al. were looked up in papers that quote them; the others stand as they were handed down to us.
 CHECKS: dict[str, Check] = {
     "TS2Vec JapaneseVowels": ts2vec("JapaneseVowels", 98.4),
     "TS2Vec BasicMotions": ts2vec("BasicMotions", 97.5),
@@ -90,7 +91,6 @@ CHECKS: dict[str, Check] = {
     "TS2Vec ArrowHead": ts2vec("ArrowHead", 85.7),
     "TS2Vec OSULeaf": ts2vec("OSULeaf", 85.1),
     "TST JapaneseVowels": tst("JapaneseVowels", 99.5, 128),
-    "TS2Vec SpokenArabicDigits": ts2vec("spoken_arabic_digits.npz", 98.8, steps=600),
     "TST SpokenArabicDigits": tst("spoken_arabic_digits.npz", 99.2, 64),
     "TS-TCC HAR": Check("TS-TCC", "har.npz", 90.37, TS_TCC, epochs=40, options={"width": 128}),
     "TS-TCC Epilepsy": Check("TS-TCC", "epilepsy_randsplit.npz", 97.23, TS_TCC, epochs=40, options=QUIET),
