@@ -76,6 +76,7 @@ def main() -> None:
     prepare_output_dir(arguments.output_dir)
     sizes = SimpleNamespace(
         comparisons=[("pre-training", 64), ("pre-training", 256), ("fine-tuning", 64), ("features", 64)],
+        recipes={"here": "paper", "here, default recipe": "default"},
         batch_size=128,
         batches=[128, 512, 2048, 8192, 32768, 131072],
         single_repeats=30,
@@ -93,6 +94,7 @@ def main() -> None:
     if arguments.quick:
         sizes = SimpleNamespace(
             comparisons=[("pre-training", 64), ("features", 64)],
+            recipes={"here": "default"},
             batch_size=4,
             batches=[4, 8],
             single_repeats=2,

@@ -1,6 +1,7 @@
 """What is measured: steps of this code, the original code and others, each case in a process of its own."""
 
 import contextlib
+import functools
 import multiprocessing
 import re
 import sys
@@ -34,6 +35,8 @@ PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["training_timemae.probe", "transformers.models.patchtst.modeling_patchtst"])
 
 Case = dict[str, Any]  # what one process measures: the fields of `DEFAULTS`
+Step = Callable[[], Any]  # of training
+Predict = Callable[[torch.Tensor], Any]  # of series `(batch_size, time, channels)`
 DEFAULTS: Case = {
     "code": "here",  # or original, PatchTST, ONNX, ONNX int8, MiniRocket
     "recipe": "paper",  # or default
@@ -47,6 +50,7 @@ DEFAULTS: Case = {
     "checkpointing": False,
     "warmup": 3,
     "repeats": 2,  # steps that are timed one after the other
+    "single_repeats": 30,  # predictions of one series
     "original": None,
 }
 
@@ -54,7 +58,7 @@ DEFAULTS: Case = {
 # --- In the process of a case ---
 
 
-def step_of_original(case: Case, values: torch.Tensor, labels: torch.Tensor) -> Callable[[], None]:
+def make_original(case: Case, values: torch.Tensor, labels: torch.Tensor) -> Step | Predict:
     model = load_original(case["original"], 8, tuple(values.shape[1:]), NUM_LABELS, case["width"], DEVICE)
     if case["task"] == "pre-training":
         step = make_pretraining_step(model)
@@ -65,14 +69,14 @@ def step_of_original(case: Case, values: torch.Tensor, labels: torch.Tensor) -> 
     model.eval()
     model.linear_proba = case["task"] == "features"
 
-    def extract():
+    def predict(values: torch.Tensor) -> None:
         with torch.no_grad():
             model(values).cpu().numpy().tolist()
 
-    return extract
+    return predict
 
 
-def step_of_patchtst(case: Case, values: torch.Tensor, labels: torch.Tensor) -> Callable[[], None]:
+def make_patchtst(case: Case, values: torch.Tensor, labels: torch.Tensor) -> Step | Predict:
     config = PatchTSTConfig(
         num_input_channels=case["channels"],
         context_length=case["length"],
@@ -90,7 +94,7 @@ def step_of_patchtst(case: Case, values: torch.Tensor, labels: torch.Tensor) -> 
     pretraining = case["task"] == "pre-training"
     model = (PatchTSTForPretraining if pretraining else PatchTSTForClassification)(config).to(DEVICE).train()
     if case["task"] == "classification":
-        return prediction(case, model, values, lambda output: output.prediction_logits)
+        return prediction(case, model, lambda output: output.prediction_logits)
     inputs = {"past_values": values} if pretraining else {"past_values": values, "target_values": labels}
     return training_step(case, model, inputs)
 
@@ -105,13 +109,13 @@ def config_of(case: Case) -> TimeMAEConfig:
     )
 
 
-def step_of_ours(case: Case, values: torch.Tensor, labels: torch.Tensor) -> Callable[[], None]:
+def make_ours(case: Case, values: torch.Tensor, labels: torch.Tensor) -> Step | Predict:
     config = config_of(case)
     if case["task"] == "features":
-        return prediction(case, TimeMAEModel(config).to(DEVICE), values, lambda output: output.pooler_output)
+        return prediction(case, TimeMAEModel(config).to(DEVICE), lambda output: output.pooler_output)
     if case["task"] == "classification":
         model = TimeMAEForTimeSeriesClassification(config).to(DEVICE)
-        return prediction(case, model, values, lambda output: output.logits)
+        return prediction(case, model, lambda output: output.logits)
     if case["task"] == "fine-tuning":
         model = TimeMAEForTimeSeriesClassification(config).to(DEVICE).train()
         return training_step(case, model, {"past_values": values, "labels": labels})
@@ -120,7 +124,7 @@ def step_of_ours(case: Case, values: torch.Tensor, labels: torch.Tensor) -> Call
     return training_step(case, model, {"past_values": values}, metrics.update)
 
 
-def step_of_onnx(case: Case, values: torch.Tensor, labels: torch.Tensor) -> Callable[[], None]:
+def make_onnx(case: Case, values: torch.Tensor, labels: torch.Tensor) -> Predict:
     """From raw series to probabilities, the normalisation included."""
     import onnxruntime
 
@@ -135,38 +139,34 @@ def step_of_onnx(case: Case, values: torch.Tensor, labels: torch.Tensor) -> Call
         path = Path(directory, "model.onnx")
         export_onnx(model, extractor, path, int8=case["code"] == "ONNX int8")
         session = onnxruntime.InferenceSession(path.read_bytes(), options)
-    inputs = {"series": values.cpu().numpy()}
-    return lambda: session.run(None, inputs)
+    return lambda values: session.run(None, {"series": values.cpu().numpy()})
 
 
-def step_of_minirocket(case: Case, values: torch.Tensor, labels: torch.Tensor) -> Callable[[], None]:
+def make_minirocket(case: Case, values: torch.Tensor, labels: torch.Tensor) -> Predict:
     from aeon.classification.convolution_based import MiniRocketClassifier
 
-    series = values.cpu().numpy().transpose(0, 2, 1)
-    known = np.random.default_rng(0).normal(size=(20 * NUM_LABELS, *series.shape[1:])).astype(np.float32)
+    known = np.random.default_rng(0).normal(size=(20 * NUM_LABELS, case["channels"], case["length"]))
     classifier = MiniRocketClassifier(random_state=0, n_jobs=torch.get_num_threads())
-    classifier.fit(known, np.arange(len(known)) % NUM_LABELS)
-    return lambda: classifier.predict(series)
+    classifier.fit(known.astype(np.float32), np.arange(len(known)) % NUM_LABELS)
+    return lambda values: classifier.predict(values.cpu().numpy().transpose(0, 2, 1))
 
 
-def prediction(
-    case: Case, model: torch.nn.Module, values: torch.Tensor, pick: Callable[[Any], torch.Tensor]
-) -> Callable[[], None]:
-    """What `pick` takes of the output of a model, on the CPU."""
+def prediction(case: Case, model: torch.nn.Module, pick: Callable[[Any], torch.Tensor]) -> Predict:
+    """Computes on the CPU what `pick` takes of the output of a model."""
     model.eval()
     if case["compiled"]:
         model.compile(dynamic=False)
 
-    def step():
+    def predict(values: torch.Tensor) -> None:
         with torch.inference_mode(), autocast(case):
             pick(model(values)).float().cpu().numpy()
 
-    return step
+    return predict
 
 
 def training_step(
     case: Case, model: torch.nn.Module, inputs: dict[str, torch.Tensor], after: Callable = lambda output: None
-) -> Callable[[], None]:
+) -> Step:
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
     if case["checkpointing"]:
         model.gradient_checkpointing_enable()
@@ -222,14 +222,14 @@ def seconds_of(function: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def flops_of(step: Callable[[], None]) -> int:
+def flops_of(step: Step) -> int:
     """Floating-point operations of the matrix products of a step, those of attention included."""
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         step()
     return counter.get_total_flops()
 
 
-def profile_of(step: Callable[[], None], repeats: int = 5) -> list[dict[str, Any]]:
+def profile_of(step: Step, repeats: int = 5) -> list[dict[str, Any]]:
     """The operations that take longest themselves: calls and milliseconds a step, and their share of its time."""
     activities = [ProfilerActivity.CPU] + ([] if DEVICE.type == "cpu" else [ProfilerActivity.CUDA])
     with profile(activities=activities) as profiler:
@@ -267,7 +267,9 @@ def serve(case: Case, connection: Connection) -> None:
     torch.manual_seed(0)
     values = torch.randn(case["batch_size"], case["length"], case["channels"], device=DEVICE)
     labels = torch.randint(NUM_LABELS, (case["batch_size"],), device=DEVICE)
-    step = MAKERS[case["code"]](case, values, labels)
+    made = MAKERS[case["code"]](case, values, labels)
+    step: Step = functools.partial(made, values) if case["task"] in PREDICTIONS else made
+    one: Step = functools.partial(made, values[:1])  # a prediction; the first of a kind may have to compile
     before = reset_peak_memory()
     try:
         first = seconds_of(step)
@@ -278,6 +280,7 @@ def serve(case: Case, connection: Connection) -> None:
         connection.send({})
     measurements = {
         "seconds": lambda: [seconds_of(step) for _ in range(case["repeats"])],
+        "seconds of one": lambda: [seconds_of(one) for _ in range(1 + case["single_repeats"])][1:],
         "flops": lambda: flops_of(step),
         "profile": lambda: profile_of(step),
         "matmul_rate": lambda: matmul_rate(case["bf16"]),
@@ -286,13 +289,15 @@ def serve(case: Case, connection: Connection) -> None:
         connection.send(measurements[command]())
 
 
-MAKERS: dict[str, Callable[[Case, torch.Tensor, torch.Tensor], Callable[[], None]]] = {
-    "here": step_of_ours,
-    "original": step_of_original,
-    "PatchTST": step_of_patchtst,
-    "ONNX": step_of_onnx,
-    "ONNX int8": step_of_onnx,
-    "MiniRocket": step_of_minirocket,
+PREDICTIONS = ("features", "classification")
+# Of those tasks they return a `Predict`, of the others a `Step`.
+MAKERS: dict[str, Callable[[Case, torch.Tensor, torch.Tensor], Callable[..., Any]]] = {
+    "here": make_ours,
+    "original": make_original,
+    "PatchTST": make_patchtst,
+    "ONNX": make_onnx,
+    "ONNX int8": make_onnx,
+    "MiniRocket": make_minirocket,
 }
 
 
@@ -321,26 +326,33 @@ class Worker:
         self.connection.send(what)
         return self.connection.recv()
 
-    def summary(self, seconds: list[float]) -> dict[str, Any]:
+    def summary(self, seconds: list[float], num_series: int | None = None) -> dict[str, Any]:
         first, median, third, slowest = 1000 * np.percentile(seconds, [25, 50, 75, 99])
         return {
             "ms": median,
             "quartiles_ms": [first, third],
             "percentile_99_ms": slowest,
-            "series_per_s": 1000 * self.case["batch_size"] / median,
+            "series_per_s": 1000 * (num_series or self.case["batch_size"]) / median,
             "first_step_s": self.start["first_step_s"],
             "peak_mb": self.start["peak_bytes"] / 2**20,
         }
 
 
-def take_turns(cases: dict[str, Case], rounds: int) -> dict[str, dict[str, Any]]:
-    """Times the cases in alternation, some steps at a time; `speedup` is over the first of them."""
+def take_turns(cases: dict[str, Case], rounds: int, *what: str) -> dict[str, dict[str, dict[str, Any]]]:
+    """
+    Times the cases in alternation, some steps at a time, for each of the measurements `what` of [`serve`]. Returns for
+    each of these its row of each case; `speedup` is over the first case.
+    """
     with contextlib.ExitStack() as stack:
         workers = {name: stack.enter_context(Worker(**case)) for name, case in cases.items()}
-        seconds: dict[str, list[float]] = {name: [] for name in cases}
-        for _ in range(rounds):
-            for name, worker in workers.items():
-                seconds[name] += worker.ask("seconds")
-        rows = {name: worker.summary(seconds[name]) for name, worker in workers.items()}
-    reference = next(iter(rows.values()))["ms"]
-    return {name: {**row, "speedup": reference / row["ms"]} for name, row in rows.items()}
+        tables = {}
+        for one in what:
+            seconds: dict[str, list[float]] = {name: [] for name in cases}
+            for _ in range(rounds):
+                for name, worker in workers.items():
+                    seconds[name] += worker.ask(one)
+            size = 1 if one == "seconds of one" else None
+            rows = {name: worker.summary(seconds[name], size) for name, worker in workers.items()}
+            reference = next(iter(rows.values()))["ms"]
+            tables[one] = {name: {**row, "speedup": reference / row["ms"]} for name, row in rows.items()}
+    return tables

@@ -8,9 +8,9 @@ from .cases import BF16_IS_FAST, DEVICE, Case, take_turns
 
 def predict(sizes: SimpleNamespace, original: str | None) -> dict[str, dict[str, dict[str, Any]]]:
     """Each code for one series at a time and for batches; the first is what the others are compared with."""
-    case: Case = {"task": "classification"}
+    case: Case = {"task": "classification", "batch_size": sizes.batch_size, "single_repeats": sizes.single_repeats}
     cases = {"original": {**case, "code": "original", "original": original}} if original else {}
-    for name, recipe in (("here", "paper"), ("here, default recipe", "default")):
+    for name, recipe in sizes.recipes.items():
         ours: Case = {**case, "recipe": recipe}
         cases[name] = ours
         if sizes.compile:
@@ -23,8 +23,5 @@ def predict(sizes: SimpleNamespace, original: str | None) -> dict[str, dict[str,
     cases["PatchTST"] = {**case, "code": "PatchTST"}
     if DEVICE.type == "cpu":
         cases["MiniRocket"] = {**case, "code": "MiniRocket"}
-    tables = {}
-    for title, batch_size, repeats in (("one series", 1, sizes.single_repeats), ("batches", sizes.batch_size, 2)):
-        sized = {name: {**one, "batch_size": batch_size, "repeats": repeats} for name, one in cases.items()}
-        tables[title] = take_turns(sized, sizes.rounds)
-    return tables
+    tables = take_turns(cases, sizes.rounds, "seconds of one", "seconds")
+    return {"one series": tables["seconds of one"], "batches": tables["seconds"]}

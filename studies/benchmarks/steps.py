@@ -15,7 +15,7 @@ def compare(sizes: SimpleNamespace, original: str | None) -> dict[str, dict[str,
     for task, width in sizes.comparisons:
         case = {"task": task, "width": width, "batch_size": sizes.batch_size}
         cases = {"original": {**case, "code": "original", "original": original}} if original else {}
-        for name, recipe in (("here", "paper"), ("here, default recipe", "default")):
+        for name, recipe in sizes.recipes.items():
             cases[name] = {**case, "recipe": recipe}
             if sizes.compile:
                 cases[f"{name}, compiled"] = {**case, "recipe": recipe, "compiled": True}
@@ -23,7 +23,7 @@ def compare(sizes: SimpleNamespace, original: str | None) -> dict[str, dict[str,
                 cases[f"{name}, bf16, compiled"] = {**case, "recipe": recipe, "bf16": True, "compiled": True}
         if task != "features" and width == 64:
             cases["PatchTST"] = {**case, "code": "PatchTST"}
-        rows = take_turns(cases, sizes.rounds if width == 64 else sizes.rounds // 2 + 1)
+        rows = take_turns(cases, sizes.rounds if width == 64 else sizes.rounds // 2 + 1, "seconds")["seconds"]
         if not BF16_IS_FAST and width != 64:
             # One step: a CPU without units for bf16 takes many times as long.
             with Worker(**case, bf16=True, warmup=0, repeats=1) as worker:

@@ -13,8 +13,15 @@ def test_benchmark_runs(tmp_path):
     command = [sys.executable, ROOT / "studies" / "benchmark.py", "--quick", *flags(output_dir="bench", readme=readme)]
     subprocess.run(command, check=True, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)})
     results = read_results(tmp_path / "bench")
-    assert results["metrics"].keys() == {"comparison", "growth", "reach", "profile"}
-    assert results["metrics"]["comparison"]["pre-training, width 64"].keys() == {"here", "PatchTST"}
+    metrics = results["metrics"]
+    assert metrics.keys() >= {"comparison", "predictions", "start", "scaling", "batches", "growth", "reach", "profile"}
+    for rows in metrics["predictions"].values():
+        assert rows.keys() >= {"here", "here, ONNX", "here, ONNX int8", "PatchTST", "MiniRocket"}
+    starts = metrics["start"]
+    assert len(starts) == 2 and all(0 < row["imports_s"] < row["first_step_s"] for row in starts.values())
+    assert all(0 < row["peak_bytes"] < 2**30 for row in starts.values())
+    assert metrics["scaling"].keys() == {"1"} and len(metrics["batches"]) == 2
+    assert metrics["comparison"]["pre-training, width 64"].keys() == {"here", "PatchTST"}
     assert results["settings"]["threads"] >= 1 and results["settings"]["processor"]
     assert (tmp_path / "bench" / "benchmark.png").stat().st_size > 0
     text = readme.read_text()
