@@ -4,12 +4,13 @@ import itertools
 import math
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from datasets import Dataset
-from transformers import Trainer, TrainerCallback, set_seed
+from transformers import PreTrainedModel, Trainer, TrainerCallback, set_seed
 
 from base import trainer_settings
 from configuration_timemae import TimeMAEConfig
@@ -43,6 +44,9 @@ def pretrain(
     seed: int,
     epochs: float,
     min_steps: int,
+    make_model: Callable[[TimeMAEConfig], TimeMAEForPreTraining] = TimeMAEForPreTraining,
+    collator: Callable[[list[dict[str, Any]]], dict[str, Any]] | None = None,
+    callbacks: Sequence[TrainerCallback] = (),
     **settings: Any,
 ) -> dict[str, Any]:
     """
@@ -56,13 +60,16 @@ def pretrain(
         seed: of weights, order, masks and codewords.
         epochs: how often each series is seen.
         min_steps: the least number of steps, where the epochs make fewer.
+        make_model: what makes the model, after the seed is set.
+        collator: makes batches; by default a [`TimeMAEDataCollator`].
+        callbacks: of the training.
         **settings: of [`PreTrainingArguments`].
 
     Returns:
         `steps`, `seconds` and what was logged `last`.
     """
     set_seed(seed)
-    model = TimeMAEForPreTraining(config)
+    model = make_model(config)
     batch_size = PreTrainingArguments(output_dir=str(output), **settings).per_device_train_batch_size
     steps = count_steps(len(train), batch_size, epochs, min_steps)
     arguments = PreTrainingArguments(**trainer_settings(output, steps, seed) | settings)
@@ -70,8 +77,9 @@ def pretrain(
         model=model,
         args=arguments,
         train_dataset=train,
-        data_collator=TimeMAEDataCollator(extractor),
+        data_collator=collator or TimeMAEDataCollator(extractor),
         processing_class=extractor,
+        callbacks=list(callbacks),
     )
     metrics = trainer.train().metrics
     trainer.save_model()
@@ -136,6 +144,32 @@ def steps_in(seconds: float, make_trainer: Callable[[int], Trainer]) -> int:
     trainer.train()
     duration = statistics.median(later - earlier for earlier, later in itertools.pairwise(times[5:]))
     return max(1, round(seconds / duration))
+
+
+class Course(TrainerCallback):
+    """
+    What happens in the course of a training: what is logged, and what a probe says after some epochs.
+
+    Args:
+        probe: takes the model and returns what JSON can hold.
+        epochs: after which to probe.
+    """
+
+    def __init__(self, probe: Callable[[PreTrainedModel], Any], epochs: Collection[int]):
+        self.probe, self.epochs = probe, epochs
+        self.probed: dict[int, Any] = {}
+        self.logged: list[dict[str, float]] = []
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        if "loss" in logs:
+            self.logged.append(dict(logs))
+
+    def on_epoch_end(self, args, state, control, model=None, **kwargs):
+        epoch = round(state.epoch)
+        if epoch in self.epochs:
+            with torch.random.fork_rng(devices=[]):  # a loader draws a seed, which would change the training
+                self.probed[epoch] = self.probe(model)
+            model.train()
 
 
 class StepTimes(TrainerCallback):
