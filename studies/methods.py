@@ -15,6 +15,7 @@ from datasets import Dataset, DatasetDict
 from transformers import PatchTSTModel, set_seed
 
 import patchtst
+import peers
 import training
 from base import describe
 from configuration_timemae import TimeMAEConfig
@@ -143,6 +144,38 @@ class TimeMAE:
         settings: dict[str, Any] = {"max_steps": max_steps, "learning_rate": learning_rate, "head_init": "random"}
         trainer = training.fine_tune(model, labelled, task.extractor, directory / "fine_all", seed, **settings)
         return lambda dataset: trainer.predict(dataset).predictions.argmax(-1)
+
+
+@dataclass(frozen=True)
+class Peer:
+    """
+    One of the methods that the paper compares with, pre-trained for as many epochs as TimeMAE.
+
+    Args:
+        name: one of `peers.PEERS`.
+    """
+
+    name: str
+
+    def pretrain(self, task: Task, directory: Path, seed: int, budget: Mapping[str, Any]) -> dict[str, Any]:
+        series = task.train.select_columns("past_values")
+        settings: dict[str, Any] = {**task.size, **{name: budget[name] for name in ("epochs", "min_steps")}}
+        return peers.pretrain(self.name, series, task.extractor, directory, seed, **settings)
+
+    def features(self, task: Task, directory: Path, seed: int, dataset: Dataset) -> np.ndarray:
+        return peers.extract_features(peers.load(directory), dataset, task.extractor)
+
+    def fine_tune(
+        self, task: Task, directory: Path, seed: int, labelled: Dataset, max_steps: int, learning_rate: float
+    ) -> Predict:
+        encoder, output = peers.load(directory), directory / "fine_all"
+        settings: dict[str, Any] = {
+            "num_labels": task.num_labels,
+            "max_steps": max_steps,
+            "learning_rate": learning_rate,
+            "head_init": "random",
+        }
+        return peers.fine_tune(encoder, labelled, task.extractor, output, seed, **settings).predict
 
 
 class PatchTST:

@@ -31,11 +31,12 @@ import numpy as np
 from datasets import Dataset
 from matplotlib.figure import Figure
 
+import peers
 import rockets
 import training
 from base import Study, compare_planned, make_parser, over_seeds
 from configuration_timemae import TimeMAEConfig
-from methods import Method, PatchTST, Predict, Task, TimeMAE
+from methods import Method, PatchTST, Peer, Predict, Task, TimeMAE
 from published import SETS, find_sources, published_figure
 from training_timemae import fit_linear_probe, markdown_table, mean_and_deviation
 from training_timemae.metrics import ClassificationMetrics
@@ -45,6 +46,7 @@ OURS, PAPER = "TimeMAE", "TimeMAE, recipe of the paper"
 METHODS: dict[str, Method] = {
     "FineZero": TimeMAE(TimeMAEConfig.paper, pointwise=True),
     "FineZero+": TimeMAE(TimeMAEConfig.paper),
+    **{name: Peer(name) for name in peers.PEERS},
     PAPER: TimeMAE(TimeMAEConfig.paper, training.PAPER_BATCHES, epochs="paper_epochs"),
     OURS: TimeMAE(TimeMAEConfig, training.SMALL_BATCHES),
     "PatchTST": PatchTST(),
@@ -52,7 +54,7 @@ METHODS: dict[str, Method] = {
 ROWS = [*METHODS, *rockets.ROCKETS]
 EVALUATIONS = {"fine_last": "FineLast", "fine_all": "FineAll"}
 METRICS = {"accuracy": "accuracy", "macro_f1": "macro-F1"}
-PLANNED = [(OURS, PAPER), (OURS, "FineZero+"), (OURS, "MultiRocket-Hydra")]
+PLANNED = [(OURS, other) for other in (PAPER, "FineZero+", *peers.PEERS, "MultiRocket-Hydra")]
 TUNING_SEED = 0
 
 Scores = dict[str, dict[str, dict[str, list[float]]]]  # by row, evaluation and metric, one a seed
