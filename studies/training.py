@@ -99,6 +99,7 @@ def fine_tune(
     seed: int,
     max_steps: int,
     head_init: str = "probe",
+    callbacks: Sequence[TrainerCallback] = (),
     **settings: Any,
 ) -> TimeMAETrainer:
     """
@@ -112,6 +113,7 @@ def fine_tune(
         seed: of order and dropout.
         max_steps: of the training.
         head_init: `"probe"` or `"random"`, see [`FineTuningArguments`].
+        callbacks: of the training.
         **settings: of [`FineTuningArguments`].
 
     Returns:
@@ -125,6 +127,7 @@ def fine_tune(
         args=FineTuningArguments(**trainer_settings(output, max_steps, seed) | settings),
         train_dataset=labelled,
         data_collator=TimeMAEDataCollator(extractor),
+        callbacks=list(callbacks),
     )
     trainer.train()
     return trainer

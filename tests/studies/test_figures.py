@@ -9,7 +9,7 @@ import variants
 from timemae import TimeMAEConfig, TimeMAEForPreTraining
 
 
-LAST_TWO = ("decoupling", "why_codewords")
+LAST_TWO = ("mask_ratio", "decoupling", "why_codewords")
 
 
 @pytest.mark.slow
