@@ -224,6 +224,18 @@ def summarise(trials: dict[str, list[Trial]], reference: str) -> dict[str, Any]:
     return {"variants": variants, "differences": compare_planned(accuracies, pairs)}
 
 
+def name_highest(summary: dict[str, Any]) -> str:
+    """Returns in words which variants have the highest accuracies, with the fewest labels and with all."""
+    variants = summary["variants"]
+    parts = list(next(iter(variants.values()))["accuracy"])
+    words = []
+    for part in dict.fromkeys([parts[0], parts[-1]]):
+        name = max(variants, key=lambda variant: variants[variant]["accuracy"][part]["mean"])
+        mean = 100 * variants[name]["accuracy"][part]["mean"]
+        words.append(f"with {100 * float(part):g}% of the labels {name!r} ({mean:.1f})")
+    return f"Highest: {', '.join(words)}."
+
+
 def as_table(spec: FigureSpec, summary: dict[str, Any]) -> str:
     """Returns the accuracies of a figure in Markdown, a row for each variant."""
     variants = summary["variants"]
@@ -324,7 +336,7 @@ def main() -> None:
         study.save_picture(picture, f"{name}/{name}.png")
         note = "Accuracy in %, of a linear probe on series that were held out of train (validation, not test)."
         seeds = f"Seeds {' '.join(map(str, arguments.seeds))}."
-        text = f"{spec.claim}\n\n{note} {seeds}\n\n{as_table(spec, summary)}"
+        text = f"{spec.claim}\n\n{name_highest(summary)}\n\n{note} {seeds}\n\n{as_table(spec, summary)}"
         (page / "report.md").write_text(f"# {spec.title}\n\n{text}\n\n![{spec.title}]({name}.png)\n")
         tables.append(f"## {spec.title}\n\n{text}")
     study.finish({"figures": arguments.figures}, "Figures of the paper", "\n\n".join(tables))
