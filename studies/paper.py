@@ -173,7 +173,7 @@ def as_table(name: str, scores: Scores) -> str:
 def draw(results: dict[str, Scores]) -> Figure:
     """Draws the accuracies of each set, with their standard deviation, and those of the paper as diamonds."""
     shape = (len(EVALUATIONS), len(results))
-    size = (1.5 + 3 * len(results), 7)
+    size = (3 + 3 * len(results), 7)
     figure, axes = plt.subplots(*shape, figsize=size, sharey="row", squeeze=False, layout="constrained")
     for (line, evaluation), (column, (name, scores)) in itertools.product(
         enumerate(EVALUATIONS), enumerate(results.items())
@@ -184,15 +184,18 @@ def draw(results: dict[str, Scores]) -> Figure:
             published = published_figure(published_row(row), name, evaluation, "accuracy")
             if len(values):
                 deviation = values.std(ddof=1) if len(values) > 1 else 0
-                axis.errorbar(values.mean(), place, xerr=deviation, marker="o", color="C0", capsize=3)
+                axis.errorbar(values.mean(), place, xerr=deviation, marker="o", color="C0", capsize=3, label="here")
             if published is not None:
-                axis.plot(published, place, marker="D", mfc="none", color="C1", linestyle="")
+                axis.plot(published, place, marker="D", mfc="none", color="C1", linestyle="", label="paper")
         axis.set_yticks(range(len(rows)), rows)
+        axis.set_ylim(-0.5, len(rows) - 0.5)
         axis.set_title(f"{name}, {EVALUATIONS[evaluation]}", fontsize=10)
         axis.grid(alpha=0.3)
     for axis in axes[-1]:
         axis.set_xlabel("test accuracy, in %")
-    figure.suptitle("here (circles, with standard deviation) and in the paper (diamonds)", fontsize=11)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    named = dict(zip(labels, handles, strict=True))
+    figure.legend(named.values(), named, loc="outside lower center", ncols=2)
     return figure
 
 

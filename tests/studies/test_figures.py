@@ -9,16 +9,26 @@ import variants
 from timemae import TimeMAEConfig, TimeMAEForPreTraining
 
 
-LAST_TWO = ("mask_ratio", "decoupling", "why_codewords")
+# Two variants of each figure, one of them the recipe as it is where the figure has it, so that little is trained.
+TWO = {
+    "mask_ratio": ("0.6", "0.9"),
+    "codebook_size": ("192", "64"),
+    "depth": ("8", "1"),
+    "series": ("1", "0.05"),
+    "loss_weights": ("5", "MCC alone"),
+    "stop_gradient": ("frozen random projection", "straight through, equation (4)"),
+    "why_codewords": ("both", "raw values"),
+}
 
 
 @pytest.mark.slow
 def test_every_figure_is_made_and_what_figures_share_is_trained_once(run_study, tmp_path, capsys, monkeypatch):
     for name, spec in variants.FIGURES.items():
-        two = list(spec.variants.items())[-2:] if name in LAST_TWO else list(spec.variants.items())[:2]
-        monkeypatch.setitem(variants.FIGURES, name, dataclasses.replace(spec, variants=dict(two)))
+        two = TWO.get(name, list(spec.variants)[:2])
+        kept = {title: spec.variants[title] for title in two}
+        monkeypatch.setitem(variants.FIGURES, name, dataclasses.replace(spec, variants=kept))
     command = [
-        *("figures.py", "--dataset", "JapaneseVowels", "--patch_length", 3, "--fractions", 0.05, 1.0),
+        *("figures.py", "--dataset", "JapaneseVowels", "--patch_length", 3, "--fractions", 1.0),
         *flags(output_dir="figures", epochs=0.1, long_epochs=1, min_steps=2),
     ]
     run_study(*command, "--figures", *variants.FIGURES)
@@ -29,8 +39,11 @@ def test_every_figure_is_made_and_what_figures_share_is_trained_once(run_study, 
         summary = read_results(tmp_path / "figures" / name)["metrics"]
         assert list(summary["variants"]) == list(spec.variants)
         for variant in summary["variants"].values():
-            assert all(0 < variant["accuracy"][part]["mean"] <= 1 for part in ("0.05", "1"))
-        assert spec.claim in (tmp_path / "figures" / name / "report.md").read_text()
+            assert 0 < variant["accuracy"]["1"]["mean"] <= 1
+        assert (
+            f"{spec.claim}\n\nHighest: with 100% of the labels"
+            in (tmp_path / "figures" / name / "report.md").read_text()
+        )
         assert (tmp_path / "figures" / name / f"{name}.png").stat().st_size > 10_000
     course = read_results(tmp_path / "figures" / "epochs")["metrics"]["variants"]["ours"]["course"]
     assert list(course) == ["1"]
