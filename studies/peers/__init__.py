@@ -2,6 +2,16 @@
 The methods that the paper compares TimeMAE with, each written from its own paper, with one interface: pre-training
 without labels, features for a linear probe, and fine-tuning. `studies/check_peers.py` compares them with the figures
 that were published.
+
+All are 64 wide by default, and otherwise as in their papers. For 9 channels and 128 steps, where TimeMAE's encoder has
+413 thousand weights and 576 features:
+
+| | weights of the encoder | features |
+|---|---|---|
+| TST | 159 thousand | 64; 8192 with `pooling="concatenation"`, as in its paper |
+| TNC | 79 thousand | 64 |
+| TS-TCC | 52 thousand (85 with `width=128`, as in its paper) | 1152 (2304) |
+| TS2Vec | 277 thousand (638 with `width=320`, as in its paper) | 64 (320) |
 """
 
 import json
@@ -9,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from datasets import Dataset
 from safetensors.torch import load_model, save_model
 from torch.optim.swa_utils import AveragedModel
@@ -93,7 +104,8 @@ def pretrain(
     batch_size = min(settings["per_device_train_batch_size"], len(train))
     steps = training.count_steps(len(train), batch_size, epochs, min_steps)
     # Losses that compare the series of a batch make nothing of a rest.
-    arguments = {**trainer_settings(output, steps, seed), "dataloader_drop_last": True, **settings}
+    defaults = {"dataloader_drop_last": True, "dataloader_pin_memory": torch.cuda.is_available()}
+    arguments = {**trainer_settings(output, steps, seed), **defaults, **settings}
     averaged = AveragedModel(encoder) if encoder.averages_weights else None
     trainer = TimeMAETrainer(
         model=PeerPreTraining(encoder),
@@ -104,7 +116,7 @@ def pretrain(
     )
     metrics = trainer.train().metrics
     save(encoder if averaged is None else averaged.module, output)
-    return {"steps": steps, "seconds": metrics["train_runtime"], "loss": metrics["train_loss"]}
+    return {"steps": trainer.state.global_step, "seconds": metrics["train_runtime"], "loss": metrics["train_loss"]}
 
 
 class WeightAverage(TrainerCallback):
@@ -137,6 +149,11 @@ def load(output: Path) -> Peer:
     encoder = make(**json.loads((output / "config.json").read_text()))
     load_model(encoder, output / "model.safetensors")
     return encoder.eval()
+
+
+def count_parameters(encoder: Peer) -> int:
+    """Returns the number of weights of an encoder, with what only its pre-training needs."""
+    return sum(parameter.numel() for parameter in encoder.parameters())
 
 
 def extract_features(encoder: Peer, dataset: Dataset, extractor: TimeMAEFeatureExtractor) -> np.ndarray:

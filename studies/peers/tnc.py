@@ -27,7 +27,7 @@ class TNC(Peer):
     """
 
     settings = {"per_device_train_batch_size": 10, "learning_rate": 1e-3, "weight_decay": 1e-5}
-    reaches = (1, 2, 3)  # of the neighbourhoods that are tested, in windows
+    max_reach = 3  # of a neighbourhood, in windows
     distance = 5  # of distant windows, in reaches
 
     def __init__(
@@ -115,16 +115,15 @@ class TNC(Peer):
     def find_reach(self, past_values: torch.Tensor, lengths: torch.Tensor, centre: torch.Tensor) -> torch.Tensor:
         """
         Returns how far the neighbourhood of a window reaches, in windows: to the first width at which the series is
-        not stationary, or the largest that was tested; `(batch_size,)`.
+        not stationary, or as far as it may; `(batch_size,)`.
         """
         times = torch.arange(past_values.shape[1], device=centre.device)
         stationary = []
-        for reach in self.reaches:
+        for reach in range(1, self.max_reach):
             away = reach * self.window_length
             within = (times >= (centre - away)[:, None]) & (times < torch.minimum(centre + away, lengths)[:, None])
             chances = dickey_fuller(past_values.transpose(1, 2), within[:, None].expand(-1, self.num_channels, -1))
             stationary.append(chances.nan_to_num(0.01).mean(1) < 0.01)
-        stationary.pop()  # beyond the largest is nothing
         return 1 + torch.stack(stationary, 1).long().cumprod(1).sum(1)
 
 

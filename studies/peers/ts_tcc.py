@@ -105,8 +105,8 @@ class TSTCC(Peer):
         for past, future in ((weak, strong), (strong, weak)):
             contexts.append(self.context(past, now))
             temporal.append(self.predict(contexts[-1], future, now, lengths))
-        projected = (F.normalize(self.projection(context), dim=-1)[None] for context in contexts)
-        contextual = contrast_views(*projected, temperature=self.temperature)
+        first, second = (F.normalize(self.projection(context), dim=-1)[None] for context in contexts)
+        contextual = contrast_views(first, second, temperature=self.temperature)
         return self.temporal_weight * sum(temporal) + self.contextual_weight * contextual
 
     def predict(

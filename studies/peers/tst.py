@@ -1,6 +1,6 @@
 """
-TST, the time series transformer (Zerveas et al., 2021, https://arxiv.org/abs/2010.02803): a transformer over the points
-of a series predicts the values that were hidden from it.
+TST, the time series transformer (Zerveas et al., 2021, https://arxiv.org/abs/2010.02803): a transformer over the
+points of a series predicts the values that were hidden from it.
 
 Written from the paper. tsai has the method, but needs fastai and a scikit-learn of before 1.8.
 """
