@@ -20,6 +20,7 @@ import dataclasses
 import functools
 import itertools
 import statistics
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +130,7 @@ class Trials:
         _, settings = RECIPES[variant.recipe or self.arguments.recipe]
         make_model = MODELS[variant.model]
 
-        def probe(model: PreTrainedModel) -> dict[str, list[float]]:
+        def probe(model: PreTrainedModel, fractions: Sequence[float]) -> dict[str, list[float]]:
             features, labels = features_and_labels(model, train, extractor)
             others, truth = features_and_labels(model, held_out, extractor)
             return {
@@ -137,21 +138,24 @@ class Trials:
                     fit_linear_probe(features[rows], labels[rows]).score(others, truth)
                     for rows in draws_of_labels(train, fraction)
                 ]
-                for fraction in self.arguments.fractions
+                for fraction in fractions
             }
+
+        fractions = self.arguments.fractions
+        in_course = [fraction for fraction in fractions if f"{fraction:g}" in SHOWN] or fractions
 
         output = self.place(variant, seed)
         if variant.training == "none":
             set_seed(seed)
             model = make_model(config)
             model.save_pretrained(output)
-            return {"accuracy": probe(model)}
+            return {"accuracy": probe(model, fractions)}
         is_long = variant.training == "long"
         epochs = self.arguments.long_epochs if is_long else self.arguments.epochs
         steps = training.count_steps(
             len(train), settings["per_device_train_batch_size"], epochs, self.arguments.min_steps
         )
-        course = training.Course(probe, PROBED if is_long else ())
+        course = training.Course(functools.partial(probe, fractions=in_course), PROBED if is_long else ())
         collator = TimeMAEDataCollator(extractor)
         outcome = training.pretrain(
             config,
@@ -168,7 +172,7 @@ class Trials:
             callbacks=[course],
             **settings,
         )
-        accuracy = probe(make_model.from_pretrained(output))
+        accuracy = probe(make_model.from_pretrained(output), fractions)
         return {**outcome, "accuracy": accuracy, "course": course.probed, "log": course.logged}
 
     def map(self, spec: FigureSpec, seed: int) -> Figure:
@@ -214,9 +218,9 @@ def summarise(trials: dict[str, list[Trial]], reference: str) -> dict[str, Any]:
             variants[name]["course"] = {
                 epoch: {
                     part: over_seeds([statistics.fmean(trial["course"][epoch][part]) for trial in of_seeds])
-                    for part in parts
+                    for part in probed
                 }
-                for epoch in of_seeds[0]["course"]
+                for epoch, probed in of_seeds[0]["course"].items()
             }
     last = list(next(iter(variants.values()))["accuracy"])[-1]
     accuracies = {name: variant["accuracy"][last]["values"] for name, variant in variants.items()}
@@ -270,7 +274,7 @@ def draw(spec: FigureSpec, summary: dict[str, Any], trials: dict[str, list[Trial
         axis.set_xlabel("labels, in %")
     else:
         for (name, variant), part in itertools.product(variants.items(), shown):
-            line = {epoch: scores[part] for epoch, scores in variant.get("course", {}).items()}
+            line = {epoch: scores[part] for epoch, scores in variant["course"].items()}
             _draw_line(axis, line, f"{name}, {100 * float(part):g}% of labels")
         axis.set_xlabel("epoch of pre-training")
     axis.set_ylabel("accuracy on held-out series of train, in %")
