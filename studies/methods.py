@@ -104,7 +104,7 @@ class TimeMAE:
     Args:
         make_config: `TimeMAEConfig`, or its `paper`.
         settings: of [`PreTrainingArguments`]; None: no pre-training.
-        epochs: which of the budget it gets.
+        epochs: which of the budget it gets: `"epochs"`, or just `"paper_epochs"` and no least number of steps.
         pointwise: whether a window is one time step.
     """
 
@@ -119,7 +119,8 @@ class TimeMAE:
     def pretrain(self, task: Task, directory: Path, seed: int, budget: Mapping[str, Any]) -> dict[str, Any] | None:
         if self.settings is None:
             return None
-        duration = {"epochs": budget[self.epochs], "min_steps": budget["min_steps"]}
+        min_steps = 1 if self.epochs == "paper_epochs" else budget["min_steps"]  # the paper counts epochs alone
+        duration = {"epochs": budget[self.epochs], "min_steps": min_steps}
         series = task.train.select_columns("past_values")
         return training.pretrain(
             self.config(task), series, task.extractor, directory, seed, **duration, **self.settings
