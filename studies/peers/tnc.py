@@ -63,7 +63,6 @@ class TNC(Peer):
         Returns:
             of shape `(batch_size, windows, width)`.
         """
-        self.check(past_values)
         length = min(self.window_length, past_values.shape[1])
         steps = starts[..., None] + torch.arange(length, device=starts.device)
         rows = torch.arange(len(starts), device=starts.device)[:, None, None]
@@ -76,6 +75,7 @@ class TNC(Peer):
         return self.projection(torch.cat(list(last), -1)).unflatten(0, starts.shape)
 
     def forward(self, past_values: torch.Tensor, past_observed_mask: torch.Tensor) -> torch.Tensor:
+        self.check(past_values)
         lengths = steps_within(past_observed_mask).sum(1)
         # Side by side, but for the last window, which ends with the series.
         numbers = (lengths / self.window_length).ceil()
@@ -86,7 +86,22 @@ class TNC(Peer):
         return (encoded * valid[..., None]).sum(1) / numbers[:, None]
 
     def pretraining_loss(self, past_values: torch.Tensor, past_observed_mask: torch.Tensor) -> torch.Tensor:
+        self.check(past_values)
         lengths = steps_within(past_observed_mask).sum(1)
+        encoded = self.encode(past_values, self.draw_windows(past_values, lengths), lengths)
+        anchor, others = encoded[:, :1], encoded[:, 1:]
+        logits = self.discriminator(torch.cat([anchor.expand_as(others), others], -1)).squeeze(-1)
+        near_logits, distant_logits = logits.split(self.num_samples, 1)
+        near_loss = F.binary_cross_entropy_with_logits(near_logits, torch.ones_like(near_logits))
+        # A distant window counts as a neighbour by the weight that positive-unlabelled learning gives it.
+        weights = torch.full_like(distant_logits, self.distant_weight)
+        return (near_loss + F.binary_cross_entropy_with_logits(distant_logits, weights)) / 2
+
+    def draw_windows(self, past_values: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """
+        Returns where windows begin, `(batch_size, 1 + 2 * num_samples)`: one of each series, its neighbours, and
+        windows that are distant from it, or as distant as the longer side of the series lets them be.
+        """
         half = self.window_length // 2
         first = torch.minimum(torch.full_like(lengths, half), lengths // 2)  # the first and last centre of a window
         last = torch.maximum(lengths - (self.window_length - half), first)
@@ -102,15 +117,7 @@ class TNC(Peer):
         distant = draw_between(lowest[:, None].expand(shape), highest[:, None].expand(shape))
         centres = torch.cat([centre[:, None], near, distant], 1)
         ends = (lengths - self.window_length).clamp(min=0)
-        starts = torch.minimum((centres - half).clamp(min=0), ends[:, None])
-        encoded = self.encode(past_values, starts, lengths)
-        anchor, others = encoded[:, :1], encoded[:, 1:]
-        logits = self.discriminator(torch.cat([anchor.expand_as(others), others], -1)).squeeze(-1)
-        near_logits, distant_logits = logits.split(self.num_samples, 1)
-        # A distant window counts as a neighbour by the weight that positive-unlabelled learning gives it.
-        near_loss = F.binary_cross_entropy_with_logits(near_logits, torch.ones_like(near_logits))
-        weights = torch.full_like(distant_logits, self.distant_weight)
-        return (near_loss + F.binary_cross_entropy_with_logits(distant_logits, weights)) / 2
+        return torch.minimum((centres - half).clamp(min=0), ends[:, None])
 
     def find_reach(self, past_values: torch.Tensor, lengths: torch.Tensor, centre: torch.Tensor) -> torch.Tensor:
         """

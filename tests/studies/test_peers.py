@@ -218,6 +218,17 @@ def test_a_neighbourhood_reaches_as_far_as_the_series_is_stationary():
     assert reach.tolist() == [3, 2, 1]
 
 
+def test_distant_windows_are_distant():
+    encoder = peers.make("TNC", 2, 400, window_length=10, num_samples=50)
+    walks, lengths = torch.randn(6, 400, 2).cumsum(1).cumsum(1), torch.tensor([400] * 4 + [200, 5])
+    starts = encoder.draw_windows(walks, lengths)
+    anchor, near, distant = starts.split([1, 50, 50], 1)
+    assert (starts >= 0).all() and (starts <= (lengths - 10).clamp(min=0)[:, None]).all()
+    assert ((near - anchor).abs().float().mean(1)[:5] < 3 * 10).all()
+    assert ((distant - anchor).abs()[:5] >= 5 * 10).all()  # the reach is one window of ten steps
+    assert not starts[5].any()  # the series is shorter than a window
+
+
 def test_segments_are_permuted_within_a_series():
     values = torch.arange(30.0).expand(200, 30)[..., None]
     steps = torch.arange(30).expand(200, 30) < 20
