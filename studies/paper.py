@@ -60,8 +60,8 @@ PLANNED = [
 TUNING_SEED = 0
 NOTE = (
     "Test accuracy and macro-F1 in %, mean and standard deviation over seeds here, mean over three runs in the paper. "
-    "All of FineLast is in the paper; of its FineAll only the accuracies on HAR of FineZero, FineZero+ and TimeMAE were "
-    "found. The paper has one TimeMAE, which stands beside both of ours."
+    "All of FineLast was found; of the paper's FineAll only the accuracies on HAR of FineZero, FineZero+ and TimeMAE "
+    "were. The paper has one TimeMAE, which stands beside both of ours."
 )
 
 Scores = dict[str, dict[str, dict[str, list[float]]]]  # by row, evaluation and metric, one a seed
