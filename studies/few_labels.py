@@ -24,12 +24,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from aeon.classification.convolution_based import MiniRocketClassifier, MultiRocketHydraClassifier
 from datasets import Dataset, DatasetDict, concatenate_datasets
 from sklearn.metrics import accuracy_score
-from transformers import PatchTSTForClassification, PatchTSTModel, set_seed
+from transformers import PatchTSTModel, set_seed
 
 import patchtst
+import rockets
 import training
 from base import Study, compare_planned, describe, draw_against_labels, features_and_labels, make_parser, over_seeds
 from configuration_timemae import TimeMAEConfig
@@ -47,7 +47,6 @@ RECIPES: dict[str, tuple[Callable[..., TimeMAEConfig], dict[str, Any]]] = {
     "more-series": (TimeMAEConfig, training.SMALL_BATCHES),  # those of test too, without labels
 }
 TITLES = {"default": "TimeMAE", "paper": "TimeMAE of the paper", "more-series": "TimeMAE, with the series of test"}
-ROCKETS = {"MiniRocket": MiniRocketClassifier, "MultiRocket-Hydra": MultiRocketHydraClassifier}
 
 Scores = dict[str, float]  # test accuracy by part of the labels
 
@@ -161,24 +160,18 @@ class Comparison:
     # --- Others ---
 
     def rocket(self, name: str) -> Scores:
-        """One of aeon's classifiers, on series normalised by channel and filled up with zeros."""
+        """One of aeon's classifiers."""
 
         def work() -> Scores:
-            test = self.as_array(self.data["test"])
-            scores = {}
-            for part, labelled in self.labelled().items():
-                classifier = ROCKETS[name](random_state=self.seed)
-                classifier.fit(self.as_array(labelled), np.array(labelled["labels"][:]))
-                scores[part] = accuracy_score(self.data["test"]["labels"][:], classifier.predict(test))
-            return scores
+            test, length = self.data["test"], self.size["sequence_length"]
+            return {
+                part: accuracy_score(
+                    test["labels"][:], rockets.predict(name, labelled, test, self.extractor, length, self.seed)
+                )
+                for part, labelled in self.labelled().items()
+            }
 
         return self.study.once(self.directory / name / "rocket.json", work)
-
-    def as_array(self, dataset: Dataset) -> np.ndarray:
-        """Series as aeon takes them, `(num_series, num_channels, time)`."""
-        collator = patchtst.FixedLengthCollator(self.extractor, self.size["sequence_length"], labelled=False)
-        rows = dataset.select_columns("past_values").with_format(None)
-        return np.stack([collator([row])["past_values"][0].numpy().T for row in rows])
 
     def pretrain_patchtst(self, seconds: float) -> dict[str, Any]:
         """Pre-trains PatchTST for so many seconds."""
@@ -205,15 +198,9 @@ class Comparison:
         def work() -> Scores:
             scores = {}
             for part, labelled in self.labelled().items():
-                set_seed(self.seed)
-                model = PatchTSTForClassification.from_pretrained(
-                    self.directory / "PatchTST",
-                    ignore_mismatched_sizes=True,  # the head is new
-                )
-                settings = {"per_device_train_batch_size": 64, "learning_rate": self.arguments.learning_rate}
-                steps = self.arguments.fine_tuning_steps
-                trainer = patchtst.make_trainer(model, labelled, self.extractor, output, self.seed, steps, **settings)
-                trainer.train()
+                steps, rate = self.arguments.fine_tuning_steps, self.arguments.learning_rate
+                directory = self.directory / "PatchTST"
+                trainer = patchtst.fine_tune(directory, labelled, self.extractor, output, self.seed, steps, rate)
                 prediction = trainer.predict(self.data["test"])
                 scores[part] = accuracy_score(prediction.label_ids, prediction.predictions.argmax(-1))
             return scores
@@ -270,7 +257,7 @@ def main() -> None:
     parser.add_argument("--fine_tuning_steps", type=int, default=300)
     parser.add_argument("--learning_rate", type=float, default=3e-4, help="of fine-tuning")
     parser.add_argument("--learning_rate_from_scratch", type=float, default=1e-3)
-    parser.add_argument("--rockets", nargs="*", choices=ROCKETS, default=list(ROCKETS))
+    parser.add_argument("--rockets", nargs="*", choices=rockets.ROCKETS, default=list(rockets.ROCKETS))
     parser.add_argument("--patchtst", action=argparse.BooleanOptionalAction, default=True)
     arguments = parser.parse_args()
     if len(arguments.datasets) != len(arguments.patch_lengths):

@@ -18,6 +18,7 @@ from transformers import (
     PatchTSTModel,
     Trainer,
     TrainingArguments,
+    set_seed,
 )
 
 from base import trainer_settings
@@ -40,13 +41,13 @@ class FixedLengthCollator:
         self.collator, self.length, self.labelled = TimeMAEDataCollator(extractor), length, labelled
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        """Returns `past_values` and `past_observed_mask`, and `target_values` if there are labels."""
+        """Returns `past_values` and `past_observed_mask`, and `target_values` if it is `labelled` and the rows are."""
         batch = self.collator(rows)
         values = batch["past_values"]
         observed = batch.get("past_observed_mask", torch.ones_like(values, dtype=torch.bool))
         padding = (0, 0, 0, self.length - values.shape[1])
         inputs = {"past_values": F.pad(values, padding), "past_observed_mask": F.pad(observed, padding)}
-        return inputs | ({"target_values": batch["labels"]} if self.labelled else {})
+        return inputs | ({"target_values": batch["labels"]} if self.labelled and "labels" in batch else {})
 
 
 def make_config(num_channels: int, sequence_length: int, patch_length: int, num_labels: int) -> PatchTSTConfig:
@@ -93,6 +94,24 @@ def pretrain(
     metrics = chosen.train().metrics
     chosen.save_model()
     return {"steps": chosen.state.global_step, "seconds": metrics["train_runtime"], "loss": metrics["train_loss"]}
+
+
+def fine_tune(
+    directory: Path,
+    labelled: Dataset,
+    extractor: TimeMAEFeatureExtractor,
+    output: Path,
+    seed: int,
+    max_steps: int,
+    learning_rate: float,
+) -> Trainer:
+    """Fine-tunes the model in `directory` from a new head, and returns the trainer, to predict with."""
+    set_seed(seed)
+    model = PatchTSTForClassification.from_pretrained(directory, ignore_mismatched_sizes=True)  # the head is new
+    settings = {"per_device_train_batch_size": 64, "learning_rate": learning_rate}
+    trainer = make_trainer(model, labelled, extractor, output, seed, max_steps, **settings)
+    trainer.train()
+    return trainer
 
 
 @torch.inference_mode()

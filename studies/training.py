@@ -4,12 +4,13 @@ import itertools
 import math
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from datasets import Dataset
-from transformers import Trainer, TrainerCallback, set_seed
+from transformers import PreTrainedModel, Trainer, TrainerCallback, set_seed
 
 from base import trainer_settings
 from configuration_timemae import TimeMAEConfig
@@ -43,19 +44,23 @@ def pretrain(
     seed: int,
     epochs: float,
     min_steps: int,
+    collator: Callable[[list[dict[str, Any]]], dict[str, Any]] | None = None,
+    callbacks: Sequence[TrainerCallback] = (),
     **settings: Any,
 ) -> dict[str, Any]:
     """
     Pre-trains on `train` without its labels and saves the model in `output`.
 
     Args:
-        start: configuration of the model, or what makes it.
+        start: configuration of the model, or what makes the model after the seed is set.
         train: the series.
         extractor: normalises them, and is saved with the model.
         output: a directory.
         seed: of weights, order, masks and codewords.
         epochs: how often each series is seen.
         min_steps: the least number of steps, where the epochs make fewer.
+        collator: makes batches; by default a [`TimeMAEDataCollator`].
+        callbacks: of the training.
         **settings: of [`PreTrainingArguments`].
 
     Returns:
@@ -70,8 +75,9 @@ def pretrain(
         model=model,
         args=arguments,
         train_dataset=train,
-        data_collator=TimeMAEDataCollator(extractor),
+        data_collator=collator or TimeMAEDataCollator(extractor),
         processing_class=extractor,
+        callbacks=list(callbacks),
     )
     metrics = trainer.train().metrics
     trainer.save_model()
@@ -91,6 +97,7 @@ def fine_tune(
     seed: int,
     max_steps: int,
     head_init: str = "probe",
+    callbacks: Sequence[TrainerCallback] = (),
     **settings: Any,
 ) -> TimeMAETrainer:
     """
@@ -104,6 +111,7 @@ def fine_tune(
         seed: of order and dropout.
         max_steps: of the training.
         head_init: `"probe"` or `"random"`, see [`FineTuningArguments`].
+        callbacks: of the training.
         **settings: of [`FineTuningArguments`].
 
     Returns:
@@ -117,6 +125,7 @@ def fine_tune(
         args=FineTuningArguments(**trainer_settings(output, max_steps, seed) | settings),
         train_dataset=labelled,
         data_collator=TimeMAEDataCollator(extractor),
+        callbacks=list(callbacks),
     )
     trainer.train()
     return trainer
@@ -136,6 +145,32 @@ def steps_in(seconds: float, make_trainer: Callable[[int], Trainer]) -> int:
     trainer.train()
     duration = statistics.median(later - earlier for earlier, later in itertools.pairwise(times[5:]))
     return max(1, round(seconds / duration))
+
+
+class Course(TrainerCallback):
+    """
+    What happens in the course of a training: what is logged, and what a probe says after some epochs.
+
+    Args:
+        probe: takes the model and returns what JSON can hold.
+        epochs: after which to probe.
+    """
+
+    def __init__(self, probe: Callable[[PreTrainedModel], Any], epochs: Collection[int]):
+        self.probe, self.epochs = probe, epochs
+        self.probed: dict[int, Any] = {}
+        self.logged: list[dict[str, float]] = []
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        if "loss" in logs:
+            self.logged.append(dict(logs))
+
+    def on_epoch_end(self, args, state, control, model=None, **kwargs):
+        epoch = round(state.epoch)
+        if epoch in self.epochs:
+            with torch.random.fork_rng(devices=[]):  # a loader draws a seed, which would change the training
+                self.probed[epoch] = self.probe(model)
+            model.train()
 
 
 class StepTimes(TrainerCallback):

@@ -1,0 +1,191 @@
+#!/usr/bin/env python
+"""
+Does an encoder that was pre-trained on one data set help on another? From each set to each other, against the same
+classifier from scratch.
+
+    python studies/transfer.py --data DIR --sets HAR AD UWave "Epilepsy by recording" --output_dir outputs/transfer
+
+DIR and `--sources` are those of `paper.py`. The sets differ in channels, lengths and windows: the encoder is moved,
+and patch embedding, position table and head start anew, as in the code of the paper; on its own set the patch
+embedding and the positions are kept too. All classifiers, those from scratch too, are fine-tuned for the same number
+of steps at the same rate from a random head (FineAll), with few labels and with all, on one part of train, and scored
+on the rest of train: on other subjects or recordings, where these are known. Pre-training sees that first part alone.
+Test is not read.
+
+Leaves in the output directory results.json, report.md and transfer.png. The same command again takes up where it
+stopped; more sets or seeds may be added on the same directory.
+"""
+
+import argparse
+import itertools
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+from transformers import set_seed
+
+import training
+from base import Study, make_parser, over_seeds
+from data_timemae.splits import take_fraction
+from few_labels import RECIPES
+from methods import Task
+from modeling_timemae import TimeMAEForTimeSeriesClassification, TimeMAEModel
+from published import SETS, find_sources
+from training_timemae import markdown_table, mean_and_deviation
+
+
+SCRATCH = "from scratch"
+Scores = dict[str, dict[str, dict[str, list[float]]]]  # by part of the labels, source and target, one a seed
+
+
+class Transfer:
+    """
+    Encoders of one set for another.
+
+    Args:
+        arguments: the command line.
+        study: keeps the parts.
+        tasks: the sets by name.
+    """
+
+    def __init__(self, arguments: argparse.Namespace, study: Study, tasks: dict[str, Task]):
+        self.arguments, self.study, self.tasks = arguments, study, tasks
+        self.make_config, self.settings = RECIPES[arguments.recipe]
+
+    def place(self, name: str, seed: int) -> Path:
+        return self.study.output_dir / name.replace(" ", "-") / f"seed-{seed}"
+
+    def size(self, name: str) -> dict[str, int]:
+        return {**self.tasks[name].size, "patch_length": self.tasks[name].patch_length}
+
+    def pretrain(self, source: str, seed: int) -> dict[str, Any]:
+        """Pre-trains on the part of train that is learned from; returns the course of it."""
+        task, output = self.tasks[source], self.place(source, seed)
+
+        def work() -> dict[str, Any]:
+            series = task.parts_of_train[0].select_columns("past_values")
+            config = self.make_config(**self.size(source))
+            budget = {"epochs": self.arguments.epochs, "min_steps": self.arguments.min_steps}
+            return training.pretrain(config, series, task.extractor, output, seed, **budget, **self.settings)
+
+        return self.study.once(output / "pretraining.json", work)
+
+    def fine_tune(self, source: str, target: str, seed: int) -> dict[str, float]:
+        """Returns the accuracy on the target by part of the labels."""
+        task, output = self.tasks[target], self.place(target, seed) / source.replace(" ", "-")
+
+        def work() -> dict[str, float]:
+            labelled, held_out = task.parts_of_train
+            truth = np.array(held_out["labels"][:])
+            scores = {}
+            for fraction in self.arguments.fractions:
+                rows = take_fraction(labelled, fraction, seed) if fraction < 1 else labelled
+                trainer = training.fine_tune(
+                    self.classifier(source, target, seed),
+                    rows,
+                    task.extractor,
+                    output,
+                    seed,
+                    max_steps=self.arguments.fine_tuning_steps,
+                    head_init="random",
+                    learning_rate=self.arguments.learning_rate,
+                )
+                predicted = trainer.predict(held_out.select_columns("past_values")).predictions.argmax(-1)
+                scores[f"{fraction:g}"] = float((predicted == truth).mean())
+            return scores
+
+        return self.study.once(output / "transfer.json", work)
+
+    def classifier(self, source: str, target: str, seed: int) -> TimeMAEForTimeSeriesClassification:
+        """Returns a classifier for the target with the encoder of the source."""
+        set_seed(seed)
+        num_labels = self.tasks[target].num_labels
+        if source == target:
+            return TimeMAEForTimeSeriesClassification.from_pretrained(self.place(source, seed), num_labels=num_labels)
+        model = TimeMAEForTimeSeriesClassification(self.make_config(num_labels=num_labels, **self.size(target)))
+        if source != SCRATCH:
+            pretrained = TimeMAEModel.from_pretrained(self.place(source, seed))
+            model.timemae.encoder.load_state_dict(pretrained.encoder.state_dict())
+        return model
+
+
+def as_table(scores: dict[str, dict[str, list[float]]], part: str) -> str:
+    """Returns the accuracies with a part of the labels in Markdown: a row a source, a column a target."""
+    targets = list(next(iter(scores.values())))
+    rows = [
+        [source, *(mean_and_deviation([100 * value for value in by_target[target]]) for target in targets)]
+        for source, by_target in scores.items()
+    ]
+    return markdown_table([f"pre-trained on, {100 * float(part):g}% of labels", *targets], rows)
+
+
+def draw(results: Scores) -> Figure:
+    """Draws by how many points each encoder is better than one from scratch."""
+    figure, axes = plt.subplots(1, len(results), figsize=(6 * len(results), 5), squeeze=False, layout="constrained")
+    for axis, (part, scores) in zip(axes[0], results.items(), strict=True):
+        sources, targets = [source for source in scores if source != SCRATCH], list(scores[SCRATCH])
+        gains = np.array(
+            [
+                [100 * (np.mean(scores[source][target]) - np.mean(scores[SCRATCH][target])) for target in targets]
+                for source in sources
+            ]
+        )
+        limit = max(1.0, float(np.abs(gains).max()))
+        axis.imshow(gains, cmap="RdBu", vmin=-limit, vmax=limit)
+        for (row, column), gain in np.ndenumerate(gains):
+            axis.text(column, row, f"{gain:+.1f}", ha="center", va="center")
+        axis.set_xticks(range(len(targets)), targets, rotation=20, ha="right")
+        axis.set_yticks(range(len(sources)), sources)
+        axis.set(title=f"{100 * float(part):g}% of labels", xlabel="fine-tuned on", ylabel="pre-trained on")
+    figure.suptitle("Points of accuracy over the same classifier from scratch, on held-out series of train")
+    return figure
+
+
+def main() -> None:
+    parser = make_parser(__doc__, dataset=False, seeds=[0])
+    parser.add_argument("--data", type=Path, help="directory with the data, see `published.SETS`")
+    parser.add_argument("--sources", nargs="*", default=[], metavar="NAME=SOURCE", help="data from elsewhere")
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS), metavar="SET")
+    parser.add_argument("--recipe", choices=["default", "paper"], default="default")
+    parser.add_argument("--fractions", type=float, nargs="+", default=[0.1, 1.0], help="of labels")
+    parser.add_argument("--epochs", type=float, default=30, help="of pre-training")
+    parser.add_argument("--min_steps", type=int, default=1000, help="of pre-training, where epochs make fewer")
+    parser.add_argument("--fine_tuning_steps", type=int, default=300)
+    parser.add_argument("--learning_rate", type=float, default=1e-3, help="of fine-tuning")
+    arguments = parser.parse_args()
+    try:
+        sources = find_sources(arguments.data, arguments.sources, arguments.sets)
+    except ValueError as error:
+        parser.error(str(error))
+
+    kinds = {"pretraining.json": len(sources), "transfer.json": len(sources) * (len(sources) + 1)}
+    parts = {kind: count * len(arguments.seeds) for kind, count in kinds.items()}
+    study = Study("transfer", arguments, free=["sets", "seeds"], parts=parts)
+    transfer = Transfer(
+        arguments, study, {name: Task(source, SETS[name].patch_length) for name, source in sources.items()}
+    )
+    results: Scores = {}
+    for seed in arguments.seeds:
+        for source in sources:
+            transfer.pretrain(source, seed)
+        for source, target in itertools.product([SCRATCH, *sources], sources):
+            for part, score in transfer.fine_tune(source, target, seed).items():
+                by_target = results.setdefault(part, {}).setdefault(source, {})
+                by_target.setdefault(target, []).append(score)
+    summary = {
+        part: {
+            source: {target: over_seeds(values) for target, values in by_target.items()}
+            for source, by_target in by_source.items()
+        }
+        for part, by_source in results.items()
+    }
+    study.save_picture(draw(results), "transfer.png")
+    note = "Accuracy in % on series that were held out of train (validation, not test)."
+    tables = "\n\n".join(as_table(by_source, part) for part, by_source in results.items())
+    study.finish({"accuracy": summary}, "From each set to each other", f"{note}\n\n{tables}")
+
+
+if __name__ == "__main__":
+    main()
