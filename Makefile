@@ -1,7 +1,8 @@
 # make demo: the whole way on a real set   make test: all tests   make lint: style and types
 # make app: a page on which the model of the demo can be tried
 # make test-fast: the tests that take less than about three seconds each, for while one works
-# make bench: how fast it is, beside the original code if ORIGINAL is the path of a clone of it
+# make bench: how fast it is, beside the original code if ORIGINAL is the path of a clone of it, and how long it takes to
+# an accuracy on DATASET
 # make test-transformers: the tests that transformers has for all its models
 # make test-oldest: all tests with the oldest versions of constraints-oldest.txt, or some: TESTS="tests/test_x.py ..."
 PYTHON ?= python3
@@ -10,6 +11,7 @@ SOURCES := *.py data_timemae training_timemae scripts studies tests
 TYPED := *.py data_timemae training_timemae scripts studies
 
 ORIGINAL ?=
+DATASET ?= uci_har
 TESTS ?=
 
 .PHONY: demo app bench test test-fast test-oldest test-transformers lint format
@@ -37,6 +39,10 @@ bench: .venv/installed
 		$(if $(ORIGINAL),--original $(ORIGINAL))
 	cp outputs/benchmark/results.json results/benchmark.json
 	cp outputs/benchmark/benchmark.md outputs/benchmark/benchmark.png results/
+	$(BIN)/python studies/time_to_accuracy.py --dataset $(DATASET) --output_dir outputs/time_to_accuracy \
+		$(if $(ORIGINAL),--original $(ORIGINAL))
+	cp outputs/time_to_accuracy/results.json results/time_to_accuracy.json
+	cp outputs/time_to_accuracy/time_to_accuracy.png results/
 
 test: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal

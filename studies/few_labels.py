@@ -83,6 +83,10 @@ class Comparison:
         return {**describe(self.data), "patch_length": self.patch_length}
 
     @property
+    def has_patchtst(self) -> bool:
+        return self.seed in self.arguments.patchtst_seeds
+
+    @property
     def num_labels(self) -> int:
         return self.data["train"].features["labels"].num_classes
 
@@ -220,7 +224,7 @@ class Comparison:
     def before_test(self) -> None:
         """All pre-training."""
         seconds = {recipe: self.pretrain(recipe)["seconds"] for recipe in RECIPES}
-        if self.arguments.patchtst:
+        if self.has_patchtst:
             self.pretrain_patchtst(seconds["default"])
 
     def on_test(self) -> dict[str, Scores]:
@@ -231,7 +235,7 @@ class Comparison:
             scores[f"{title}, FineAll"] = self.fine_all(recipe, True)
         scores["TimeMAE untrained, FineLast"] = self.fine_last("default", False)
         scores["TimeMAE from scratch, FineAll"] = self.fine_all("default", False)
-        if self.arguments.patchtst:
+        if self.has_patchtst:
             scores["PatchTST, FineLast"] = self.patchtst_fine_last()
             scores["PatchTST, FineAll"] = self.patchtst_fine_all()
         return scores | {name: self.rocket(name) for name in self.arguments.rockets}
@@ -240,8 +244,13 @@ class Comparison:
 def as_table(summary: dict[str, dict[str, dict[str, Any]]], dataset: str) -> str:
     """Returns test accuracies on one data set in Markdown, a row for each method."""
     parts = list(next(iter(summary.values())))
+    counts = {method: len(next(iter(scores.values()))["values"]) for method, scores in summary.items()}
+    names = {
+        method: method if count == max(counts.values()) else f"{method} ({count} seeds)"
+        for method, count in counts.items()
+    }
     rows = [
-        [method, *(mean_and_deviation([100 * value for value in scores[part]["values"]], 1) for part in parts)]
+        [names[method], *(mean_and_deviation([100 * value for value in scores[part]["values"]], 1) for part in parts)]
         for method, scores in summary.items()
     ]
     return markdown_table([dataset, *(f"{100 * float(part):g}% of labels" for part in parts)], rows)
@@ -258,8 +267,10 @@ def main() -> None:
     parser.add_argument("--learning_rate", type=float, default=3e-4, help="of fine-tuning")
     parser.add_argument("--learning_rate_from_scratch", type=float, default=1e-3)
     parser.add_argument("--rockets", nargs="*", choices=rockets.ROCKETS, default=list(rockets.ROCKETS))
-    parser.add_argument("--patchtst", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--patchtst_seeds", type=int, nargs="*", help="seeds of PatchTST; default: --seeds")
     arguments = parser.parse_args()
+    if arguments.patchtst_seeds is None:
+        arguments.patchtst_seeds = arguments.seeds
     if len(arguments.datasets) != len(arguments.patch_lengths):
         parser.error(f"expected {len(arguments.datasets)} --patch_lengths, got {len(arguments.patch_lengths)}")
 
@@ -268,10 +279,14 @@ def main() -> None:
         "untrained.json": 1
     }
     kinds |= {"from_scratch.json": 1, "rocket.json": len(arguments.rockets)}
-    if arguments.patchtst:
-        kinds |= {"patchtst.json": 1, "patchtst_fine_last.json": 1, "patchtst_fine_all.json": 1}
-    free = ["datasets", "patch_lengths", "seeds", "rockets", "patchtst"]
-    study = Study("few labels", arguments, free=free, parts={kind: runs * count for kind, count in kinds.items()})
+    parts = {kind: runs * count for kind, count in kinds.items()}
+    of_patchtst = (
+        arguments.seeds if arguments.patchtst_seeds is None else {*arguments.seeds} & {*arguments.patchtst_seeds}
+    )
+    for kind in ("patchtst.json", "patchtst_fine_last.json", "patchtst_fine_all.json"):
+        parts[kind] = len(of_patchtst) * len(arguments.datasets)
+    free = ["datasets", "patch_lengths", "seeds", "rockets", "patchtst_seeds"]
+    study = Study("few labels", arguments, free=free, parts=parts)
     sets = list(zip(arguments.datasets, arguments.patch_lengths, strict=True))
     comparisons = [
         Comparison(arguments, study, dataset, length, seed)

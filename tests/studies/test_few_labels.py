@@ -14,7 +14,7 @@ def test_all_methods_see_the_same_labels_and_nothing_is_made_twice(run_study, tm
         *("few_labels.py", "--datasets", "JapaneseVowels", "--patch_lengths", 3, "--fractions", 0.05, 1.0),
         *flags(output_dir="few", epochs=1, min_steps=4, fine_tuning_steps=2),
     ]
-    run_study(*command, "--seeds", 0, "--rockets", "MiniRocket", "--no-patchtst")
+    run_study(*command, "--seeds", 0, "--rockets", "MiniRocket", "--patchtst_seeds")
     capsys.readouterr()
     run_study(*command, "--seeds", 0, "--rockets", "MiniRocket")
     printed = capsys.readouterr().out
