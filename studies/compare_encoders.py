@@ -16,12 +16,13 @@ its weights in random order. No MODEL is needed: `--encoders scratch scratch-2x6
 
 with parts of the labels that are nested and stratified. A seed draws splits, labels and weights.
 
-Two rates are searched on validation with the first seed: of the encoder in pre-training, by a probe with all labels
-(all other weights keep the rate of the recipe), and of all weights in fine-tuning, by the accuracy of classifiers
-fine-tuned with --search_fraction of the labels. All encoders get the same grid; where the edge of it is best for one
-of them it is widened for all, at most twice. Budgets are those that the library chooses for a user. Fine-tuning takes
-a fixed number of steps with a rate that falls to 0 and keeps the last: with few labels, validation has more of them
-than train, so a stop by it would hide how few there are. Its last loss, in the results, shows whether it converged.
+Three things are searched on validation with the first seed: how large patches are beside positions, by a probe with
+all labels on the untouched encoder; the rate of the encoder in pre-training, by the same probe after it (all other
+weights keep the rate of the recipe); and that of all weights in fine-tuning, by the accuracy of classifiers fine-tuned
+with --search_fraction of the labels. All encoders get the same grid; where the edge of it is best for one of them it
+is widened for all, at most twice. Budgets are those that the library chooses for a user. Fine-tuning takes a fixed
+number of steps with a rate that falls to 0 and keeps the last: with few labels, validation has more of them than
+train, so a stop by it would hide how few there are. Its last loss, in the results, shows whether it converged.
 
 The planned comparisons are those of `plan_pairs` in encoders.py with each of `PLANNED_FRACTIONS` of the labels, in all
 modes, corrected together by Holm's method. Test is read once, after all searches and all pre-training.
@@ -53,8 +54,8 @@ from data_timemae import load_time_series
 from encoders import Encoder, make_classifier, make_encoders, plan_pairs
 from encoders_report import MODES, as_tables, draw
 from feature_extraction_timemae import TimeMAEFeatureExtractor
+from grids import check_grid, search_grid
 from modeling_timemae import TimeMAEForPreTraining
-from rates import check_rates, search_rates
 from training_timemae import (
     check_same_settings,
     make_feature_extractor,
@@ -66,7 +67,7 @@ from training_timemae.defaults import FINE_TUNING, PRE_TRAINING
 SEARCHED = ("fine_all", "from_start")  # modes with a rate of fine-tuning
 PLANNED_FRACTIONS = (0.1, 1.0)
 # What may differ from one call to the next on the same directory.
-FREE = ("encoders", "seeds", "pretraining_rates", "fine_tuning_rates", "modes")
+FREE = ("encoders", "seeds", "patch_scales", "pretraining_rates", "fine_tuning_rates", "modes")
 
 
 class Comparison:
@@ -89,6 +90,7 @@ class Comparison:
         modes = arguments.modes
         parts = {f"{mode}.json": runs for mode in ("untouched", "fine_last") if mode in modes}
         parts |= {f"{mode}.json": runs * len(arguments.fractions) for mode in SEARCHED if mode in modes}
+        parts["scale-search.json"] = count * len(arguments.patch_scales)
         parts |= {
             f"{mode}-search.json": count * len(arguments.fine_tuning_rates) for mode in SEARCHED if mode in modes
         }
@@ -98,13 +100,14 @@ class Comparison:
         for name, identity in identities.items():
             check_same_settings(self.study.output_dir / name, "encoder", identity)
         self.identities = identities
+        self.patch_scales = dict.fromkeys(identities, 1.0)  # until they are searched
 
     @property
     def pretrains(self) -> bool:
         return bool({"fine_last", "fine_all"} & {*self.arguments.modes})
 
-    def make(self, encoder: Encoder, seed: int) -> TimeMAEForPreTraining:
-        return encoder.make(seed, self.arguments.num_hidden_layers, self.config)
+    def make(self, encoder: Encoder, seed: int, patch_scale: float = 1.0) -> TimeMAEForPreTraining:
+        return encoder.make(seed, self.arguments.num_hidden_layers, self.config, patch_scale)
 
     @functools.lru_cache(maxsize=1)  # noqa: B019  # there is one comparison
     def data(self, seed: int) -> DatasetDict:
@@ -129,7 +132,7 @@ class Comparison:
             dataset, extractor = self.data(seed), self.extractor(seed)
             batch_size = PRE_TRAINING.choose_batch_size(len(dataset["train"]))
             course = training.pretrain(
-                lambda: self.make(encoder, seed),
+                lambda: self.start(encoder, seed, None),
                 dataset["train"],
                 extractor,
                 output,
@@ -141,14 +144,25 @@ class Comparison:
                 encoder_learning_rate=rate,
             )
             model = TimeMAEForPreTraining.from_pretrained(output)
-            represented = [features_and_labels(model, dataset[name], extractor) for name in ("train", "validation")]
             parameters = sum(value.numel() for value in model.timemae.encoder.parameters())
-            accuracy = probe_scores(*represented)["accuracy"]
+            accuracy = self.validate(model, seed)
             return {"validation_accuracy": accuracy, "encoder_parameters": parameters, **course}
 
         return self.study.once(output / "pretraining.json", work)
 
     # --- Probes ---
+
+    def validate(self, model: TimeMAEForPreTraining, seed: int) -> float:
+        """Validation accuracy of a probe with all labels of train."""
+        dataset, extractor = self.data(seed), self.extractor(seed)
+        represented = [features_and_labels(model, dataset[name], extractor) for name in ("train", "validation")]
+        return probe_scores(*represented)["accuracy"]
+
+    def search_scale(self, encoder: Encoder, patch_scale: float) -> float:
+        """Validation accuracy of the untouched encoder with patches so large beside positions, with the first seed."""
+        seed = self.arguments.seeds[0]
+        path = self.study.output_dir / encoder.name / f"seed-{seed}" / f"scale-{patch_scale:g}" / "scale-search.json"
+        return self.study.once(path, lambda: self.validate(self.make(encoder, seed, patch_scale), seed))
 
     def probe(self, encoder: Encoder, seed: int, rate: float | None) -> dict[str, float]:
         """Test accuracy of a probe by part of the labels: untouched, or after pre-training with a rate."""
@@ -170,7 +184,7 @@ class Comparison:
     def start(self, encoder: Encoder, seed: int, rate: float | None) -> TimeMAEForPreTraining:
         """The encoder as pre-training with a rate has left it, or untouched."""
         if rate is None:
-            return self.make(encoder, seed)
+            return self.make(encoder, seed, self.patch_scales[encoder.name])
         return TimeMAEForPreTraining.from_pretrained(self.directory(encoder, seed, rate))
 
     # --- Fine-tuning ---
@@ -223,25 +237,27 @@ class Comparison:
 
     def directory(self, encoder: Encoder, seed: int, rate: float | None) -> Path:
         """Where what starts from an encoder is kept: one that a rate has pre-trained, or the untouched one."""
-        start = "untouched" if rate is None else f"rate-{rate:g}"
-        return self.study.output_dir / encoder.name / f"seed-{seed}" / start
+        scale, start = self.patch_scales[encoder.name], "untouched" if rate is None else f"rate-{rate:g}"
+        return self.study.output_dir / encoder.name / f"seed-{seed}" / f"scale-{scale:g}" / start
 
     # --- All ---
 
     def search(
         self, kind: str, rates: list[float], score: Callable[[Encoder, float], float]
     ) -> dict[str, dict[str, Any]]:
-        """What [`search_rates`] returns; `kind` is the file of the part that a trial makes."""
+        """What [`search_grid`] returns; `kind` is the file of the part that a trial makes."""
         by_name = {encoder.name: encoder for encoder in self.encoders}
 
         def widen(added: list[float]) -> None:
             self.study.parts[kind] += len(added) * len(by_name)
 
-        return search_rates(list(by_name), rates, lambda name, rate: score(by_name[name], rate), widen)
+        return search_grid(list(by_name), rates, lambda name, rate: score(by_name[name], rate), widen)
 
     def run(self) -> dict[str, Any]:
         """First all searches and all pre-training, then test; one entry an encoder."""
-        modes, seeds, searches = self.arguments.modes, self.arguments.seeds, {}
+        modes, seeds = self.arguments.modes, self.arguments.seeds
+        searches = {"patch_scale": self.search("scale-search.json", self.arguments.patch_scales, self.search_scale)}
+        self.patch_scales = {name: found["best"] for name, found in searches["patch_scale"].items()}
         starts: dict[str, float | None] = dict.fromkeys(encoder.name for encoder in self.encoders)
         courses: dict[str, list[dict[str, Any]]] = {}
         if self.pretrains:
@@ -250,7 +266,7 @@ class Comparison:
                 self.arguments.pretraining_rates,
                 lambda encoder, rate: self.pretrain(encoder, seeds[0], rate)["validation_accuracy"],
             )
-            rates = {name: found["rate"] for name, found in searches["pretraining"].items()}
+            rates = {name: found["best"] for name, found in searches["pretraining"].items()}
             courses = {
                 encoder.name: [self.pretrain(encoder, seed, rates[encoder.name]) for seed in seeds]
                 for encoder in self.encoders
@@ -272,7 +288,7 @@ class Comparison:
                 for mode in [mode for mode in MODES if mode in modes]:
                     begin = start if mode in ("fine_last", "fine_all") else None
                     if mode in SEARCHED:
-                        of_seed = self.test_fine_tuning(mode, encoder, seed, begin, found[mode]["rate"])
+                        of_seed = self.test_fine_tuning(mode, encoder, seed, begin, found[mode]["best"])
                         for part, result in of_seed.items():
                             losses[part].setdefault(mode, []).append(result["last_loss"])
                         accuracies = {part: result["accuracy"] for part, result in of_seed.items()}
@@ -319,8 +335,8 @@ def check(arguments: argparse.Namespace) -> None:
     Raises:
         ValueError: a grid of rates that is none, a part or mode twice, or a part of the labels that is none.
     """
-    for name in ("pretraining_rates", "fine_tuning_rates"):
-        check_rates(name, getattr(arguments, name))
+    for name in ("patch_scales", "pretraining_rates", "fine_tuning_rates"):
+        check_grid(name, getattr(arguments, name))
     for name in ("fractions", "modes"):
         values = getattr(arguments, name)
         if len({*values}) < len(values):
@@ -340,6 +356,7 @@ def main() -> None:
     parser.add_argument("--search_fraction", type=float, default=0.1, help="of the labels, to choose a rate with")
     parser.add_argument("--num_hidden_layers", type=int, help="first layers of the pretrained encoders; default: all")
     parser.add_argument("--patch_length", type=int, required=True)
+    parser.add_argument("--patch_scales", type=float, nargs="+", default=[0.3, 1, 3], help="factors on patches")
     parser.add_argument("--pretraining_rates", type=float, nargs="+", default=[3e-5, 1e-4, 3e-4, 1e-3, 3e-3])
     parser.add_argument("--fine_tuning_rates", type=float, nargs="+", default=[3e-5, 1e-4, 3e-4, 1e-3, 3e-3])
     parser.add_argument("--epochs", type=float, default=PRE_TRAINING.epochs, help="of pre-training")

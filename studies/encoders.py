@@ -21,9 +21,8 @@ class Encoder:
     One of the encoders to compare.
 
     All of them stand on the ground of the default recipe (`TimeMAEConfig`): codewords, statistics of the patches,
-    pooling and no dropout, the transformers encoder included. New weights of a transformers encoder get the scale of
-    positions beside patches that the recipe gives its own; pretrained ones, and their shuffled ones, keep that of
-    positions beside words with which they were trained.
+    pooling and no dropout, the transformers encoder included. How large patches are beside positions may be changed
+    in all of them, see [`Encoder.make`].
 
     Args:
         spec: `scratch`, TimeMAE's own; `scratch-LAYERSxWIDTH`, the same in another size; `NAME:MODEL`, a pretrained
@@ -51,7 +50,9 @@ class Encoder:
             heads = max(1, width // 64)
             self.size = {"num_hidden_layers": layers, "hidden_size": width, "num_attention_heads": heads}
 
-    def make(self, seed: int, num_hidden_layers: int | None, config: dict[str, Any]) -> TimeMAEForPreTraining:
+    def make(
+        self, seed: int, num_hidden_layers: int | None, config: dict[str, Any], patch_scale: float = 1.0
+    ) -> TimeMAEForPreTraining:
         """
         Returns the model before any training.
 
@@ -59,6 +60,8 @@ class Encoder:
             seed: of what is drawn.
             num_hidden_layers: keep so many of the first layers of a transformers encoder; all if None.
             config: arguments of `TimeMAEConfig`.
+            patch_scale: how many times as large as by default patches are beside positions: a factor on the input of
+                a transformers encoder, a divisor of the standard deviation of TimeMAE's own positions.
 
         Raises:
             ValueError: there is no such encoder, it does not fit the series, or it has not the weights of its
@@ -66,20 +69,19 @@ class Encoder:
         """
         set_seed(seed)
         if not self.path:
-            return TimeMAEForPreTraining(TimeMAEConfig(**{**config, **self.size}))
+            own = TimeMAEConfig(**{**config, **self.size})
+            std = own.position_initializer_range or own.initializer_range or 1.0
+            own.position_initializer_range = std / patch_scale
+            return TimeMAEForPreTraining(own)
         encoder_config = load_text_encoder_config(self.path, num_hidden_layers)
         for name, value in vars(encoder_config).items():
             if "dropout" in name and isinstance(value, float):
                 setattr(encoder_config, name, 0.0)
-        made = TimeMAEConfig(encoder_config=encoder_config, **config)
-        if self.init == "random" and "encoder_input_scale" not in config and made.position_initializer_range:
-            std = getattr(encoder_config, "initializer_range", 0.02)
-            made.encoder_input_scale = std / made.position_initializer_range
-        model = TimeMAEForPreTraining(made)
+        model = TimeMAEForPreTraining(TimeMAEConfig(encoder_config=encoder_config, **config))
         if self.init != "random":
-            scale = config.get("encoder_input_scale")
-            weights = model.load_encoder(self.path, self.init == "shuffled", scale)
+            weights = model.load_encoder(self.path, self.init == "shuffled", config.get("encoder_input_scale"))
             check_encoder_weights(model, weights, self.path)
+        model.config.encoder_input_scale *= patch_scale
         return model
 
     def identify(self, model: TimeMAEForPreTraining) -> dict[str, Any]:

@@ -37,7 +37,7 @@ def draw(results: dict[str, Any]) -> Figure:
 
 
 def as_tables(results: dict[str, Any], tests: list[dict[str, Any]]) -> str:
-    """Returns test accuracies, chosen rates and planned comparisons in Markdown."""
+    """Returns test accuracies, what was chosen and planned comparisons in Markdown."""
     parts = list(next(iter(results.values()))["test_accuracy"])
     labels = [f"{100 * float(part):g}% of labels" for part in parts]
     tables = []
@@ -57,7 +57,7 @@ def as_tables(results: dict[str, Any], tests: list[dict[str, Any]]) -> str:
     rows = [
         [
             name,
-            *(f"{found['rate']:g}{' (edge)' if found['at_edge'] else ''}" for found in result["searches"].values()),
+            *(f"{found['best']:g}{' (edge)' if found['at_edge'] else ''}" for found in result["searches"].values()),
             f"{statistics.fmean(course['seconds'] for course in result['pretraining']):.0f}"
             if result["pretraining"]
             else "",
@@ -65,7 +65,7 @@ def as_tables(results: dict[str, Any], tests: list[dict[str, Any]]) -> str:
         for name, result in results.items()
     ]
     kinds = list(next(iter(results.values()))["searches"])
-    tables.append(markdown_table(["rates", *kinds, "seconds of pre-training"], rows))
+    tables.append(markdown_table(["chosen", *kinds, "seconds of pre-training"], rows))
     if tests:
         rows = [
             [

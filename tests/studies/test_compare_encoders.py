@@ -33,7 +33,7 @@ def test_encoders_are_compared_and_no_finished_run_is_lost(run_study, tiny_bert,
     results = read_results(tmp_path / "encoders")["metrics"]
     assert list(results["encoders"]) == ["scratch", "bert"]
     searches = [result["searches"] for result in results["encoders"].values()]
-    assert all(list(search) == ["pretraining", "fine_all", "from_start"] for search in searches)
+    assert all(list(search) == ["patch_scale", "pretraining", "fine_all", "from_start"] for search in searches)
     for kind in searches[0]:
         # Whatever edge is best for one side is tried around for both.
         assert searches[0][kind]["trials"].keys() == searches[1][kind]["trials"].keys()
@@ -48,11 +48,12 @@ def test_encoders_are_compared_and_no_finished_run_is_lost(run_study, tiny_bert,
     assert {"report.md", "labels.png"} <= {path.name for path in (tmp_path / "encoders").iterdir()}
 
     # A run that was lost is made again and gives the same; the others are not.
-    (tmp_path / "encoders" / "bert" / "seed-1" / "untouched" / "untouched.json").unlink()
+    (lost,) = (tmp_path / "encoders" / "bert" / "seed-1").rglob("untouched.json")
+    lost.unlink()
     capsys.readouterr()
     run_study(*run)
     printed = capsys.readouterr().out
-    assert "bert/seed-1/untouched/untouched.json" in printed and "pretraining.json" not in printed
+    assert f"{lost.relative_to(tmp_path / 'encoders')}" in printed and "pretraining.json" not in printed
     assert read_results(tmp_path / "encoders")["metrics"] == results
 
     # Another model under the same name, and other settings, are no part of it.
@@ -82,7 +83,7 @@ def test_sizes_of_the_own_encoder_are_compared_without_a_pretrained_one(run_stud
         (["scratch:{bert}"], "expected an encoder as `scratch`, .* got 'scratch:.*bert'"),
         (["scratch", "bert:{bert}/nowhere"], "expected a transformers encoder in '.*nowhere'"),
         (["bert:{bert}", "bert:{bert}"], "expected encoders of different names, got bert bert"),
-        (["scratch", "--pretraining_rates", "1e-3"], "two different rates .* in --pretraining_rates, got 0.001"),
+        (["scratch", "--pretraining_rates", "1e-3"], "two different values .* in --pretraining_rates, got 0.001"),
         (["scratch", "--fine_tuning_rates", "1e-3", "1e-3"], "in --fine_tuning_rates, got 0.001 0.001"),
         (["scratch", "--seeds", "0", "0"], "expected each of --seeds once, got 0 0"),
         (["scratch", "--fractions", "0", "1"], "expected parts of the labels above 0 and up to 1, got 0.0 1.0"),
@@ -105,18 +106,18 @@ def test_a_comparison_refuses_what_it_cannot_compare(run_study, tiny_bert, tmp_p
 
 def test_all_encoders_stand_on_the_same_recipe(encoders, tiny_bert):
     config = {"num_channels": 3, "sequence_length": 40, "patch_length": 8}
-    own, bert, new = (
-        encoder.make(0, None, config)
-        for encoder in encoders.make_encoders(["scratch", f"bert:{tiny_bert}", f"bert-random:{tiny_bert}"], None)
-    )
+    made = encoders.make_encoders(["scratch", f"bert:{tiny_bert}", f"bert-random:{tiny_bert}"], None)
+    own, bert, new = (encoder.make(0, None, config) for encoder in made)
     for model in (bert, new):
         for name in ("tokenizer_type", "patch_statistics", "pooling", "num_pooled_layers", "hidden_size"):
             assert getattr(model.config, name) == getattr(own.config, name), name
         assert not [module for module in model.modules() if isinstance(module, torch.nn.Dropout) and module.p]
-    # Patches beside positions: as with TimeMAE's own encoder.
-    positions = new.timemae.encoder.model.embeddings.position_embeddings.weight
-    ratio = new.config.encoder_input_scale / positions.std().item()
-    assert ratio == pytest.approx(1 / own.config.position_initializer_range, rel=0.1)
+    for encoder, usual in zip(made, (own, bert, new), strict=True):  # patches three times as large beside positions
+        other = encoder.make(0, None, config, patch_scale=3.0)
+        if usual is own:
+            assert other.config.position_initializer_range == pytest.approx(own.config.position_initializer_range / 3)
+        else:
+            assert other.config.encoder_input_scale == pytest.approx(3 * usual.config.encoder_input_scale)
     classifier = encoders.make_classifier(bert, 4)
     assert classifier.num_labels == 4 and classifier.config.encoder_input_scale == bert.config.encoder_input_scale
     for name, weight in classifier.timemae.state_dict().items():
@@ -140,16 +141,16 @@ def test_planned_pairs(encoders):
 
 def test_a_grid_is_widened_for_all_sides_until_its_edge_is_no_longer_best(monkeypatch, capsys):
     monkeypatch.syspath_prepend(str(ROOT / "studies"))
-    from rates import search_rates
+    from grids import search_grid
 
     best, added = {"a": 3e-4, "b": 9e-3, "c": 1.0}, []
 
     def score(name: str, rate: float) -> float:
         return -abs(rate - best[name])
 
-    found = search_rates(["a", "b"], [1e-3, 1e-4, 3e-4], score, added.extend)
+    found = search_grid(["a", "b"], [1e-3, 1e-4, 3e-4], score, added.extend)
     assert added == [3e-3, 9e-3] and "best for b: 0.003 added for all" in capsys.readouterr().out
-    assert (found["a"]["rate"], found["a"]["at_edge"]) == (3e-4, False)
-    assert (found["b"]["rate"], found["b"]["at_edge"]) == (9e-3, True)  # not widened a third time
+    assert (found["a"]["best"], found["a"]["at_edge"]) == (3e-4, False)
+    assert (found["b"]["best"], found["b"]["at_edge"]) == (9e-3, True)  # not widened a third time
     assert found["a"]["trials"].keys() == found["b"]["trials"].keys()
     assert json.dumps(found)
