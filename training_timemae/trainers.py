@@ -23,6 +23,7 @@ from .finite import ADVICE, all_finite, describe_overflow, find_row, iterate_ten
 from .model_card import make_model_card
 from .probe import TimeMAEHead, with_pooler_output
 from .resumable import ResumableTrainer
+from .sharding import has_finite_weights, prepare_fsdp, prepare_to_save
 from .shares import Dealer, RowShares, Share, ShareCollator, make_evaluation_dataset, pad_rows
 from .tasks import METRICS, follow_task, task_metrics
 
@@ -89,6 +90,7 @@ class TimeMAETrainer(ResumableTrainer):
         self._share: Share | None = None  # what is being evaluated
         self._num_evaluated = 0
         self._fault: str | None = None  # what is wrong with the batch that is being trained on
+        prepare_fsdp(self)
         if hasattr(self.model, "classifier"):
             self._follow_task()
         if self.args.torch_compile:
@@ -343,19 +345,20 @@ class TimeMAETrainer(ResumableTrainer):
             )
         super().log(logs, *args, **kwargs)
 
-    def save_model(self, *args, **kwargs) -> None:
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """
-        Saves, as `Trainer.save_model` does; the arguments are its own.
+        Saves, as `Trainer.save_model` does; the arguments are its own. Under FSDP all processes call it.
 
         Raises:
             FloatingPointError: a weight is not finite. Nothing is written then.
         """
-        if not all_finite(parameter.detach() for parameter in self.model.parameters()):
+        if not has_finite_weights(self):
             raise FloatingPointError(
                 f"expected finite weights to save, got others at step {self.state.global_step}; checkpoints of before "
                 f"are as they were. {ADVICE}"
             )
-        super().save_model(*args, **kwargs)
+        prepare_to_save(self, is_checkpoint=_internal_call)
+        super().save_model(output_dir, _internal_call)
 
     def create_model_card(self, *args, **kwargs):
         """
