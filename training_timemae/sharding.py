@@ -30,8 +30,11 @@ def prepare_fsdp(trainer: Trainer) -> None:
         plugin = trainer.accelerator.state.fsdp_plugin
         if plugin.transformer_cls_names_to_wrap is None:
             # The embeddings stay with what is gathered for the whole step: the decoder reads their positions.
-            names = trainer.model._no_split_modules & {type(module).__name__ for module in trainer.model.modules()}
-            plugin.transformer_cls_names_to_wrap = sorted(name for name in names if "Embedding" not in name)
+            names = {type(module).__name__ for module in trainer.model.modules()}
+            layers = getattr(trainer.model, "_no_split_modules", None) or ()
+            plugin.transformer_cls_names_to_wrap = sorted(
+                name for name in names.intersection(layers) if "Embedding" not in name
+            )
 
 
 def prepare_to_save(trainer: Trainer, is_checkpoint: bool) -> None:
