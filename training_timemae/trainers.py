@@ -18,7 +18,7 @@ from transformers import EarlyStoppingCallback
 from transformers.trainer_utils import EvalLoopOutput, EvalPrediction
 
 from .class_weights import WeightedLoss, balanced_weights
-from .compilation import pad_to_few_lengths, raise_recompile_limit
+from .compilation import mark_batch_sizes, pad_to_few_lengths, raise_recompile_limit
 from .finite import ADVICE, all_finite, describe_overflow, find_row, iterate_tensors
 from .model_card import make_model_card
 from .probe import TimeMAEHead, with_pooler_output
@@ -79,7 +79,8 @@ class TimeMAETrainer(ResumableTrainer):
       or saves. Steps that GradScaler leaves out are no fault.
     - Of a classifier or regressor it takes the metrics of its task, see [`task_metrics`], unless `compute_metrics` is
       given. Where there is no accuracy another metric chooses the checkpoint, and `class_weights` are in the loss.
-    - With `torch_compile` batches are padded in time to one of three lengths, so that few graphs are compiled.
+    - With `torch_compile` batches are padded in time to one of three lengths, for all batch sizes alike, so that few
+      graphs are compiled.
     """
 
     compute_metrics: Callable[[EvalPrediction], dict[str, float]] | None
@@ -139,7 +140,10 @@ class TimeMAETrainer(ResumableTrainer):
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
         inputs = super()._prepare_inputs(inputs)
         config = getattr(self.model, "config", None)
-        return pad_to_few_lengths(inputs, config) if self.args.torch_compile and config is not None else inputs
+        if self.args.torch_compile and config is not None:
+            inputs = pad_to_few_lengths(inputs, config)
+            mark_batch_sizes(inputs)
+        return inputs
 
     # --- Losses: means over the items of the whole batch ---
 
