@@ -116,15 +116,24 @@ class TargetEncoderMixin(nn.Module):
 
 @torch.no_grad()
 def some_values(parameters) -> torch.Tensor:
-    """Returns the first eight values of each parameter, float32 in one row: cheap, and changed by any step."""
-    values = [parameter.flatten()[:8].float() for parameter in parameters]
+    """
+    Returns the first eight values of each parameter, float32 in one row: cheap, and changed by any step. Of what FSDP
+    has divided, these are those of the part that this process holds.
+    """
+    parts = [parameter.to_local() if hasattr(parameter, "to_local") else parameter for parameter in parameters]
+    values = [part.flatten()[:8].float() for part in parts]
     return torch.cat(values) if values else torch.empty(0)
 
 
-def _is_within_another_step() -> bool:
-    """Returns whether the optimizer step that has just ended is a part of another, by the frames of this thread."""
+def _is_no_step_of_training() -> bool:
+    """
+    Returns, by the frames of this thread, whether the optimizer step that has just ended is a part of another, or one
+    by which `torch.distributed.checkpoint` makes the state of an optimizer before it reads it.
+    """
     steps, frame = 0, inspect.currentframe()
     while frame is not None:
+        if frame.f_code.co_name == "_init_optim_state":
+            return True
         steps += frame.f_code is _AROUND_EACH_STEP
         frame = frame.f_back
     return steps > 1
@@ -132,7 +141,7 @@ def _is_within_another_step() -> bool:
 
 def _follow(optimizer: torch.optim.Optimizer, args: tuple, kwargs: dict) -> None:
     """Updates the target encoders of the models whose visible encoders `optimizer` has stepped on."""
-    if _is_within_another_step():
+    if _is_no_step_of_training():
         return
     # A fused optimizer leaves out the step itself when GradScaler has found a gradient that is not finite.
     found_inf = getattr(optimizer, "found_inf", None)

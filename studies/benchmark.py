@@ -24,6 +24,7 @@ from typing import Any
 import torch
 
 from benchmarks.cases import DEVICE
+from benchmarks.plan import plan, put_plan_into
 from benchmarks.predictions import predict
 from benchmarks.scaling import scale
 from benchmarks.start import wait_for_first_step
@@ -118,6 +119,7 @@ def main() -> None:
         "growth": grow(sizes),
         "reach": reach(sizes),
         "profile": dissect(sizes),
+        "plan": plan([16] if arguments.quick else [64, 256, 768], sizes.batch_size, sizes.rounds // 3 + 1),
     }
     settings = {
         **vars(arguments),
@@ -154,6 +156,7 @@ def main() -> None:
     draw(metrics, Path(arguments.output_dir) / "benchmark.png")
     if arguments.readme:
         put_into_readme(Path(arguments.readme), f"{short}\n")
+        put_plan_into(Path(arguments.readme), metrics["plan"])
     print(report)
 
 

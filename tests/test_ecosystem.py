@@ -11,8 +11,12 @@ import sys
 import pytest
 import torch
 from conftest import ROOT
+from safetensors.torch import load_file
+from transformers import AutoModelForPreTraining, TrainingArguments
+from transformers.utils import is_accelerate_available
 
 from timemae import TimeMAEForPreTraining, TimeMAEForTimeSeriesClassification, TimeMAEModel
+from training_timemae import PreTrainingArguments, PreTrainingTrainer
 
 
 CLASSES = [TimeMAEModel, TimeMAEForPreTraining, TimeMAEForTimeSeriesClassification]
@@ -22,8 +26,9 @@ TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "
 THREE = [*TORCHRUN[:-1], "3"]
 
 
-def run_python(*arguments, check=True):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+def run_python(*arguments, check=True, environment=None):
+    settings = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    environment = {**os.environ, **settings, **(environment or {})}
     result = subprocess.run(
         [sys.executable, *map(str, arguments)], env=environment, capture_output=True, text=True, timeout=500
     )
@@ -105,6 +110,69 @@ def test_an_evaluation_does_not_depend_on_batches_and_processes(tmp_path):
                 metric: pytest.approx(value, abs=4e-6 if metric == "scores" else 1e-6)
                 for metric, value in expected.items()
             }, f"{name}, {processes} processes"
+
+
+def launch_environment(path, name):
+    """The environment that `accelerate launch` gives to processes with a configuration file of docs/speed.md."""
+    launch = pytest.importorskip("accelerate.commands.launch")
+    text = (ROOT / "docs" / "speed.md").read_text()
+    (path / name).write_text(text.split(f"```yaml\n# {name}\n")[1].split("```")[0])
+    arguments = launch.launch_command_parser().parse_args(["--config_file", str(path / name), "script.py"])
+    return launch.prepare_multi_gpu_env(launch._validate_launch_command(arguments)[0])
+
+
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="with a GPU accelerate takes it")
+def test_fsdp_on_cpus_is_an_error(tiny_config, tmp_path, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    monkeypatch.setattr(TrainingArguments, "world_size", 2)
+    arguments = PreTrainingArguments(tmp_path, eval_strategy="no", use_cpu=True)
+    with pytest.raises(ValueError, match="expected GPUs or other accelerators for FSDP, got cpu: leave out --fsdp"):
+        PreTrainingTrainer(TimeMAEForPreTraining(tiny_config), arguments)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not is_accelerate_available("1.15.0"), reason="FSDP was tried with accelerate 1.15")
+def test_fsdp(tmp_path, run_script):
+    """One launch, as imports take longest: layers gathered one by one and all at once, resumed, BERT, the scripts."""
+    assert "ACCELERATE_USE_FSDP" not in launch_environment(tmp_path, "ddp.yaml")
+    settings = launch_environment(tmp_path, "fsdp.yaml")
+    settings = {name: value for name, value in settings.items() if name.startswith(("FSDP_", "ACCELERATE_USE_FSDP"))}
+    run_script("../tests/programs/train.py", "pretraining", tmp_path / "one", 16)
+    run_script("../tests/programs/train.py", "classification", tmp_path / "one-bert", 16, "--bert")
+    (tmp_path / "whole.json").write_text('{"auto_wrap_policy": "NO_WRAP"}')
+    pretraining = (PROGRAM, "pretraining")
+    small = ("--dataset", "BasicMotions", "--num_train_epochs", 2, "--per_device_train_batch_size", 8, "--use_cpu")
+    sizes = ("--patch_length", 10, "--hidden_size", 16, "--num_hidden_layers", 1, "--decoder_num_hidden_layers", 1)
+    run_python(
+        *(*TORCHRUN, ROOT / "tests" / "programs" / "fsdp_on_cpu.py"),
+        *(*pretraining, tmp_path / "layers", 8),
+        *("--then", *pretraining, tmp_path / "whole", 8, "--fsdp", tmp_path / "whole.json"),
+        *("--then", *pretraining, tmp_path / "resumed", 8, "--resume", tmp_path / "layers" / "checkpoint-4"),
+        *("--then", PROGRAM, "classification", tmp_path / "bert", 8, "--bert"),
+        *("--then", ROOT / "scripts" / "run_pretraining.py", *small, *sizes, "--output_dir", tmp_path / "encoder"),
+        *("--then", ROOT / "scripts" / "run_classification.py", *small, "--output_dir", tmp_path / "classifier"),
+        *("--model_name_or_path", tmp_path / "encoder"),
+        environment=settings,
+    )
+    for name, reference in (("layers", "one"), ("whole", "one"), ("bert", "one-bert"), ("resumed", "layers")):
+        expected = json.loads((tmp_path / reference / "history.json").read_text())
+        actual = json.loads((tmp_path / name / "history.json").read_text())
+        assert len(expected) == len(actual) == 6
+        for before, now in zip(expected, actual, strict=True):
+            for metric in {"loss", "mcc_loss", "mrr_loss", "hits@1", "codebook_perplexity", "grad_norm"} & {*before}:
+                assert now[metric] == pytest.approx(before[metric], abs=1e-5), (name, metric)
+        first, second = (weights(tmp_path / name / f"rank-{rank}.pt") for rank in (0, 1))
+        loaded = load_file(tmp_path / name / "model.safetensors")
+        assert loaded.keys() == first.keys() == second.keys()
+        for key, weight in weights(tmp_path / reference / "rank-0.pt").items():  # the target encoder included
+            tolerance = 0 if name == "resumed" else 1e-5
+            torch.testing.assert_close(first[key], weight, atol=tolerance, rtol=0, msg=f"{name} {key}")
+            assert first[key].equal(second[key]) and first[key].equal(loaded[key]), f"{name} {key}"
+        shares = [json.loads((tmp_path / name / f"share-{rank}.json").read_text()) for rank in (0, 1)]
+        assert sum(shares) == pytest.approx(1) and max(shares) < 0.51, name
+    AutoModelForPreTraining.from_pretrained(tmp_path / "layers", trust_remote_code=True)
+    assert json.loads((tmp_path / "classifier" / "results.json").read_text())["metrics"]["test_accuracy"] >= 0
+    assert TimeMAEForTimeSeriesClassification.from_pretrained(tmp_path / "classifier").config.num_labels == 4
 
 
 @pytest.mark.slow

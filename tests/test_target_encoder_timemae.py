@@ -9,6 +9,7 @@ import sys
 import pytest
 import torch
 from conftest import ROOT
+from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict
 from transformers import Trainer, TrainingArguments
 
 import target_encoder_timemae
@@ -213,6 +214,18 @@ def test_optimizers_that_share_the_encoder_count_once(tiny_config):
     for optimizer in optimizers:
         optimizer.step()
     assert model._num_updates == before + 1
+
+
+def test_reading_the_state_of_an_optimizer_moves_no_target(tiny_config):
+    """torch.distributed.checkpoint takes a step with a learning rate of 0, after which FSDP resumes."""
+    model = TimeMAEForPreTraining(tiny_config)
+    with torch.no_grad():
+        model.timemae.encoder.layers[0].mlp.fc1.weight.add_(1.0)
+    before = [target.clone() for target, _ in encoder_pairs(model)]
+    optimizer = torch.optim.AdamW(model.parameters())
+    get_optimizer_state_dict(model, optimizer)
+    assert optimizer.state
+    assert all(target.equal(old) for (target, _), old in zip(encoder_pairs(model), before, strict=True))
 
 
 @pytest.mark.parametrize("fused", [False, True])

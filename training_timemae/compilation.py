@@ -1,5 +1,8 @@
 # Copyright 2026 The TimeMAE for Hugging Face authors. Licensed under the Apache License, Version 2.0.
-"""Training with `torch.compile`, which compiles anew for each length of the series: it gets few lengths."""
+"""
+Training with `torch.compile`, which compiles anew for each length of the series and for a smaller last batch: it gets
+few lengths, and hears from the start that batches differ in size.
+"""
 
 from typing import Any
 
@@ -9,9 +12,8 @@ from torch.nn import functional as F
 from configuration_timemae import TimeMAEConfig, count_patches
 
 
-# By itself torch stops compiling after 8 graphs, with a warning. Three lengths make at most 18, in training and in
-# evaluation one each for the first batch size, for all others, and for a single series; a schedule of the Gumbel
-# temperature makes one more.
+# By itself torch stops compiling after 8 graphs, with a warning. Three lengths make at most 12, in training and in
+# evaluation one each for batches and for a single series; a schedule of the Gumbel temperature makes some more.
 MOST_GRAPHS = 32
 
 
@@ -50,6 +52,19 @@ def pad_to_few_lengths(inputs: dict[str, Any], config: TimeMAEConfig) -> dict[st
     if noise is not None:
         padded["masking_noise"] = F.pad(noise, (0, padded_patches - noise.shape[1]))
     return {**inputs, **padded}
+
+
+def mark_batch_sizes(inputs: dict[str, Any]) -> None:
+    """
+    Lets torch compile for batches of all sizes at once, and not for the first size and then for all others.
+
+    Args:
+        inputs: tensors whose first axis is the batch; single series, which torch compiles for themselves, stay as they
+            are.
+    """
+    for value in inputs.values():
+        if isinstance(value, torch.Tensor) and value.ndim and len(value) > 1:
+            torch._dynamo.maybe_mark_dynamic(value, 0)
 
 
 def raise_recompile_limit() -> None:

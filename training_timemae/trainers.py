@@ -18,11 +18,12 @@ from transformers import EarlyStoppingCallback
 from transformers.trainer_utils import EvalLoopOutput, EvalPrediction
 
 from .class_weights import WeightedLoss, balanced_weights
-from .compilation import pad_to_few_lengths, raise_recompile_limit
+from .compilation import mark_batch_sizes, pad_to_few_lengths, raise_recompile_limit
 from .finite import ADVICE, all_finite, describe_overflow, find_row, iterate_tensors
 from .model_card import make_model_card
 from .probe import TimeMAEHead, with_pooler_output
 from .resumable import ResumableTrainer
+from .sharding import has_finite_weights, prepare_fsdp, prepare_to_save
 from .shares import Dealer, RowShares, Share, ShareCollator, make_evaluation_dataset, pad_rows
 from .tasks import METRICS, follow_task, task_metrics
 
@@ -78,7 +79,8 @@ class TimeMAETrainer(ResumableTrainer):
       or saves. Steps that GradScaler leaves out are no fault.
     - Of a classifier or regressor it takes the metrics of its task, see [`task_metrics`], unless `compute_metrics` is
       given. Where there is no accuracy another metric chooses the checkpoint, and `class_weights` are in the loss.
-    - With `torch_compile` batches are padded in time to one of three lengths, so that few graphs are compiled.
+    - With `torch_compile` batches are padded in time to one of three lengths, for all batch sizes alike, so that few
+      graphs are compiled.
     """
 
     compute_metrics: Callable[[EvalPrediction], dict[str, float]] | None
@@ -89,6 +91,7 @@ class TimeMAETrainer(ResumableTrainer):
         self._share: Share | None = None  # what is being evaluated
         self._num_evaluated = 0
         self._fault: str | None = None  # what is wrong with the batch that is being trained on
+        prepare_fsdp(self)
         if hasattr(self.model, "classifier"):
             self._follow_task()
         if self.args.torch_compile:
@@ -137,7 +140,10 @@ class TimeMAETrainer(ResumableTrainer):
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
         inputs = super()._prepare_inputs(inputs)
         config = getattr(self.model, "config", None)
-        return pad_to_few_lengths(inputs, config) if self.args.torch_compile and config is not None else inputs
+        if self.args.torch_compile and config is not None:
+            inputs = pad_to_few_lengths(inputs, config)
+            mark_batch_sizes(inputs)
+        return inputs
 
     # --- Losses: means over the items of the whole batch ---
 
@@ -343,19 +349,20 @@ class TimeMAETrainer(ResumableTrainer):
             )
         super().log(logs, *args, **kwargs)
 
-    def save_model(self, *args, **kwargs) -> None:
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """
-        Saves, as `Trainer.save_model` does; the arguments are its own.
+        Saves, as `Trainer.save_model` does; the arguments are its own. Under FSDP all processes call it.
 
         Raises:
             FloatingPointError: a weight is not finite. Nothing is written then.
         """
-        if not all_finite(parameter.detach() for parameter in self.model.parameters()):
+        if not has_finite_weights(self):
             raise FloatingPointError(
                 f"expected finite weights to save, got others at step {self.state.global_step}; checkpoints of before "
                 f"are as they were. {ADVICE}"
             )
-        super().save_model(*args, **kwargs)
+        prepare_to_save(self, is_checkpoint=_internal_call)
+        super().save_model(output_dir, _internal_call)
 
     def create_model_card(self, *args, **kwargs):
         """

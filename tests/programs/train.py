@@ -1,8 +1,10 @@
 """
 Trains a small model on BasicMotions without dropout or Gumbel noise and with given masks, so that runs can be compared
-number by number whatever the number of processes. Writes the losses and, for each rank, the weights.
+number by number whatever the number of processes. Leaves the model, the losses and, for each rank, the weights and the
+share of them that it holds.
 
-    python train.py pretraining OUTPUT_DIR BATCH_SIZE [--accumulate BATCHES] [--ragged] [--kill_at STEP] [--resume]
+    python train.py pretraining OUTPUT_DIR BATCH_SIZE [--accumulate BATCHES] [--ragged] [--kill_at STEP]
+        [--resume [CHECKPOINT]] [--fsdp FILE]
 """
 
 import argparse
@@ -12,6 +14,7 @@ import signal
 from pathlib import Path
 
 import torch
+from torch.distributed.tensor import DTensor
 from transformers import TrainerCallback, set_seed
 
 from data_timemae import load_time_series
@@ -44,7 +47,8 @@ parser.add_argument("--ragged", action="store_true", help="series of unequal len
 parser.add_argument("--dropout", type=float, default=0.0)
 parser.add_argument("--kill_at", type=int)
 parser.add_argument("--bert", action="store_true", help="a BERT for the visible encoder")
-parser.add_argument("--resume", action="store_true")
+parser.add_argument("--fsdp", help="JSON with the settings of FSDP")
+parser.add_argument("--resume", nargs="?", const=True, default=False)
 arguments = parser.parse_args()
 
 dataset = load_time_series("BasicMotions", validation_size=0.2)
@@ -96,13 +100,21 @@ trainer = (PreTrainingTrainer if is_pretraining else TimeMAETrainer)(
         use_cpu=True,
         disable_tqdm=True,
         seed=0,
+        **({"fsdp": True, "fsdp_config": arguments.fsdp} if arguments.fsdp else {}),
     ),
     train_dataset=with_fixed_masks(train, config.patch_length) if is_pretraining and not arguments.dropout else train,
     data_collator=TimeMAEDataCollator(make_feature_extractor(dataset)),
     callbacks=[Kill(arguments.kill_at)] if arguments.kill_at else None,
 )
 trainer.train(resume_from_checkpoint=arguments.resume)
-torch.save(trainer.model.state_dict(), arguments.output_dir / f"rank-{trainer.args.process_index}.pt")
+trainer.save_model()
+weights, rank = trainer.model.state_dict(), trainer.args.process_index
+weights = {name: weight.full_tensor() if isinstance(weight, DTensor) else weight for name, weight in weights.items()}
+torch.save(weights, arguments.output_dir / f"rank-{rank}.pt")
+parameters = list(trainer.model.parameters())
+num_held = sum((weight.to_local() if isinstance(weight, DTensor) else weight).numel() for weight in parameters)
+share = num_held / sum(weight.numel() for weight in parameters)
+(arguments.output_dir / f"share-{rank}.json").write_text(json.dumps(share))
 if trainer.is_world_process_zero():
     history = [entry for entry in trainer.state.log_history if "loss" in entry]
     (arguments.output_dir / "history.json").write_text(json.dumps(history))

@@ -78,7 +78,7 @@ def test_ragged_series_compile_a_bounded_number_of_times(task, tiny_config, tmp_
             )
             trainer.train()
         histories.append(trainer.state.log_history)
-    assert 3 <= counters["stats"]["unique_graphs"] <= 18
+    assert 2 <= counters["stats"]["unique_graphs"] <= 3  # no more than lengths
     for expected, actual in zip(*histories, strict=True):
         for name in {"loss", "eval_loss", "grad_norm"} & expected.keys():
             assert actual[name] == pytest.approx(expected[name], abs=1e-4), name
