@@ -74,17 +74,26 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     "ours, 100 epochs": {"config": OURS, "training": training.SMALL_BATCHES | {"epochs": 100}},
 }
 
-# How a classifier is fine-tuned: the head and fields of FineTuningArguments ("training"), and what is not as in
-# pre-training (fields of TimeMAEConfig, "config").
+# How a classifier is fine-tuned: the head and fields of FineTuningArguments ("training"), what is not as in
+# pre-training (fields of TimeMAEConfig, "config"), and whether the encoder is a new one ("from_scratch").
 DROPOUT = {"hidden_dropout_prob": 0.2, "attention_probs_dropout_prob": 0.2}
-FINE_TUNINGS: dict[str, dict[str, dict[str, Any]]] = {
+FINE_TUNINGS: dict[str, dict[str, Any]] = {
     "300 steps, 3e-4": {"training": {"max_steps": 300, "learning_rate": 3e-4}},
-    "300 steps, 3e-4, dropout": {"config": DROPOUT, "training": {"max_steps": 300, "learning_rate": 3e-4}},
     "300 steps, 1e-3": {"training": {"max_steps": 300, "learning_rate": 1e-3}},
+    "300 steps, 3e-3": {"training": {"max_steps": 300, "learning_rate": 3e-3}},
     "1000 steps, 3e-4": {"training": {"max_steps": 1000, "learning_rate": 3e-4}},
+    "1000 steps, 1e-3": {"training": {"max_steps": 1000, "learning_rate": 1e-3}},
+    "300 steps, 3e-4, dropout": {"config": DROPOUT, "training": {"max_steps": 300, "learning_rate": 3e-4}},
+    "300 steps, 1e-3, dropout": {"config": DROPOUT, "training": {"max_steps": 300, "learning_rate": 1e-3}},
     "300 steps, 3e-4, random head": {"training": {"max_steps": 300, "learning_rate": 3e-4, "head_init": "random"}},
-    "300 steps, 3e-4, smooth labels": {
-        "training": {"max_steps": 300, "learning_rate": 3e-4, "label_smoothing_factor": 0.1}
+    "300 steps, 1e-3, random head": {"training": {"max_steps": 300, "learning_rate": 1e-3, "head_init": "random"}},
+    "300 steps, 1e-3, from scratch": {
+        "training": {"max_steps": 300, "learning_rate": 1e-3, "head_init": "random"},
+        "from_scratch": True,
+    },
+    "1000 steps, 1e-3, from scratch": {
+        "training": {"max_steps": 1000, "learning_rate": 1e-3, "head_init": "random"},
+        "from_scratch": True,
     },
 }
 
@@ -130,9 +139,11 @@ def fine_tune(arguments, dataset: str, fold: int, name: str, output: Path) -> di
         set_seed(0)
         described = FINE_TUNINGS[name]
         config = POOLINGS[arguments.fine_tuning_pooling] | described.get("config", {})
-        model = TimeMAEForTimeSeriesClassification.from_pretrained(
-            output, num_labels=train.features["labels"].num_classes, **config
-        )
+        config["num_labels"] = train.features["labels"].num_classes
+        if described.get("from_scratch"):
+            model = TimeMAEForTimeSeriesClassification(TimeMAEConfig.from_pretrained(output, **config))
+        else:
+            model = TimeMAEForTimeSeriesClassification.from_pretrained(output, **config)
         directory = output / "fine-tuning"
         trainer = training.fine_tune(model, train.select(rows), extractor, directory, seed=0, **described["training"])
         prediction = trainer.predict(held_out)
