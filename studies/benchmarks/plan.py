@@ -79,7 +79,7 @@ def plan_tables(rows: dict[str, dict[str, Any]]) -> str:
             f"{row['gflops_of_series']:.3g}",
             f"{100 * row['fraction_of_matmul_rate']:.0f}%",
             f"{row['hours_here']:,.0f}",
-            *(f"{row['gpu_hours'][str(share)]:,.0f}" for share in SHARES),
+            *(f"{row['gpu_hours'][str(share)]:,.1f}" for share in SHARES),
             f"{row['gpu_step_ms']:.2f}",
             f"{row['all_reduce_ms']:.2f}",
         ]
