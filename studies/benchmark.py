@@ -90,11 +90,12 @@ def main() -> None:
         channels=[1, 4, 16, 64],
         widths=[64, 128, 256, 512, 768],
         reach_lengths=[16384, 32768],
+        reach_trials=10,
         memory_limit=8 * GIB,
     )
     if arguments.quick:
         sizes = SimpleNamespace(
-            comparisons=[("pre-training", 64), ("features", 64)],
+            comparisons=[("pre-training", 64)],
             recipes={"here": "default"},
             batch_size=4,
             batches=[4, 8],
@@ -108,6 +109,7 @@ def main() -> None:
             channels=[1, 2],
             widths=[8, 16],
             reach_lengths=[1024, 2048],
+            reach_trials=1,
             memory_limit=GIB // 16,
         )
     metrics: dict[str, Any] = {

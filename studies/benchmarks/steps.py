@@ -89,7 +89,7 @@ def reach(sizes: SimpleNamespace) -> dict[str, dict[str, Any]]:
                 return {"length": length, **worker.start}
 
         measured = {length: measure(length) for length in sizes.reach_lengths}
-        for _ in range(10):
+        for _ in range(sizes.reach_trials):
             peaks = {length: row["peak_bytes"] / sizes.memory_limit for length, row in measured.items()}
             if any(0.95 <= peak <= 1 for peak in peaks.values()):
                 break

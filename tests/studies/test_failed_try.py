@@ -85,7 +85,7 @@ def test_the_failed_try_is_repeated_and_mended(run_study, tiny_bert, tmp_path, c
         (["--variants", "pretrained weights"], "got 'pretrained weights', which needs --encoder"),
         (["--variants", "fasting"], "expected variants among failed, .*, got 'fasting'"),
         (["--variants", "failed", "failed"], "expected each variant once"),
-        (["--encoder", "nowhere"], "expected a transformers encoder in 'nowhere'"),
+        (["--encoder", "./nowhere"], "expected a transformers encoder in './nowhere'"),
     ],
 )
 def test_what_cannot_be_tried_is_refused(run_study, tmp_path, arguments, message):
