@@ -538,14 +538,9 @@ class TimeMAEForPreTraining(TargetEncoderMixin, TimeMAEPreTrainedModel):
         codeword_logits = zero_padding(self.tokenizer(predicted_hidden), masked_mask)
 
         # Targets: codewords of the masked patches, equations (1) to (4), and the target encoder (Section 3.5.2)
-        codeword_targets = None
-        if self.random_tokenizer is None:
-            codewords, codeword_targets = self.tokenize(gather_patches(patch_embeddings, masked_ids), masked_mask)
-        else:
-            patches = self.timemae.embeddings.cut_patches(past_values, past_observed_mask)
-            codewords = self.random_tokenizer(*patches).gather(1, masked_ids)
-            if masked_mask is not None:
-                codewords = codewords.masked_fill(~masked_mask, -100)
+        codewords, codeword_targets = self.assign_codewords(
+            patch_embeddings, past_values, past_observed_mask, masked_ids, masked_mask
+        )
         with torch.no_grad():
             target_hidden = self.target_encoder(
                 gather_patches(hidden_states, masked_ids), masked_ids, masked_mask, **kwargs
@@ -634,6 +629,23 @@ class TimeMAEForPreTraining(TargetEncoderMixin, TimeMAEPreTrainedModel):
         visible_ids = (~visible).int().argsort(dim=1, stable=True)[:, : num_patches - num_masked]
         masked_ids = (~mask).int().argsort(dim=1, stable=True)[:, :num_masked]
         return mask, visible_ids, masked_ids, visible.gather(1, visible_ids), mask.gather(1, masked_ids)
+
+    def assign_codewords(
+        self,
+        patch_embeddings: torch.Tensor,
+        past_values: torch.Tensor,
+        past_observed_mask: torch.Tensor | None,
+        masked_ids: torch.Tensor,
+        masked_mask: torch.Tensor | None,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """What [`~TimeMAEForPreTraining.tokenize`] returns for the masked patches, by the tokenizer of the model."""
+        if self.random_tokenizer is None:
+            return self.tokenize(gather_patches(patch_embeddings, masked_ids), masked_mask)
+        patches = self.timemae.embeddings.cut_patches(past_values, past_observed_mask)
+        codewords = self.random_tokenizer(*patches).gather(1, masked_ids)
+        if masked_mask is not None:
+            codewords = codewords.masked_fill(~masked_mask, -100)
+        return codewords, None
 
     def tokenize(
         self, patch_embeddings: torch.Tensor, patch_mask: torch.Tensor | None = None

@@ -70,14 +70,9 @@ class CoupledTimeMAE(TimeMAEForPreTraining):
         predicted_hidden = zero_padding(gather_patches(encoded, masked_ids), masked_mask)
         codeword_logits = zero_padding(self.tokenizer(predicted_hidden), masked_mask)
 
-        targets = None
-        if self.random_tokenizer is None:
-            codewords, targets = self.tokenize(gather_patches(patch_embeddings, masked_ids), masked_mask)
-        else:
-            codewords = self.random_tokenizer(*embeddings.cut_patches(past_values, past_observed_mask))
-            codewords = codewords.gather(1, masked_ids)
-            if masked_mask is not None:
-                codewords = codewords.masked_fill(~masked_mask, -100)
+        codewords, targets = self.assign_codewords(
+            patch_embeddings, past_values, past_observed_mask, masked_ids, masked_mask
+        )
         with torch.no_grad():
             target_hidden = self.target_encoder(
                 gather_patches(hidden_states, masked_ids), masked_ids, masked_mask
