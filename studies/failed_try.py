@@ -30,10 +30,9 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from datasets import DatasetDict
 from matplotlib.figure import Figure
 from torch import nn
-from transformers import BertConfig, TrainerCallback, set_seed
+from transformers import BertConfig, set_seed
 
 from base import (
     Study,
@@ -49,7 +48,7 @@ from configuration_timemae import PAPER_RECIPE, TimeMAEConfig
 from data_timemae import load_time_series
 from modeling_timemae import TimeMAEForPreTraining
 from text_encoder_timemae import load_text_encoder_config
-from training import count_steps
+from training import Course, count_steps
 from training_timemae import (
     PreTrainingArguments,
     PreTrainingTrainer,
@@ -64,6 +63,7 @@ from training_timemae import (
 BATCH_SIZE = 128
 BERT = {"num_hidden_layers": 8, "hidden_size": 256, "num_attention_heads": 4, "intermediate_size": 1024}
 PROBED = (1, 2, 5, 10, 20, 40, 60, 80, 100)  # epochs after which the probe is fitted, beside before and after all
+LOGGED = ("mcc_loss", "mrr_loss", "codebook_perplexity")
 
 # Test accuracy on HAR of the failed try's probe after so many epochs, from the notes of those who ran it (they count
 # from 0, so that "epoch4, acc0.666" is after 5).
@@ -176,38 +176,6 @@ def add_positions(table: torch.Tensor, module: nn.Module, args: tuple, kwargs: d
     return args, {**kwargs, "inputs_embeds": embeddings + table[patch_ids], "position_ids": numbers}
 
 
-class Probing(TrainerCallback):
-    """After the epochs of `PROBED`: a linear probe on held-out series, the spread of their features, the losses."""
-
-    def __init__(self, dataset: DatasetDict, extractor: Any, epochs: int):
-        self.dataset, self.extractor = dataset, extractor
-        self.epochs = {*PROBED, epochs}
-        self.curve: list[dict[str, float]] = []
-
-    def on_train_begin(self, args, state, control, model=None, **kwargs):
-        self.measure(0, model, {})
-
-    def on_log(self, args, state, control, logs=None, model=None, **kwargs):
-        epoch = round(state.epoch)
-        if "mcc_loss" in logs and epoch in self.epochs:
-            self.measure(epoch, model, logs)
-
-    def measure(self, epoch: int, model: TimeMAEForPreTraining, logs: dict[str, float]) -> None:
-        with torch.random.fork_rng(devices=[]):
-            train, held_out = (
-                features_and_labels(model, self.dataset[name], self.extractor) for name in ("train", "validation")
-            )
-        model.train()
-        self.curve.append(
-            {
-                "epoch": epoch,
-                "accuracy": probe_scores(train, held_out)["accuracy"],
-                "spread": float(held_out[0].std(0).mean()),
-                **{name: logs[name] for name in ("mcc_loss", "mrr_loss", "codebook_perplexity") if name in logs},
-            }
-        )
-
-
 def run(arguments: argparse.Namespace, mended: list[str], seed: int, epochs: int, output: Path) -> dict[str, Any]:
     """Pre-trains a variant; returns its `curve`, one entry a measurement."""
     settings = make_settings(mended)
@@ -216,7 +184,12 @@ def run(arguments: argparse.Namespace, mended: list[str], seed: int, epochs: int
     set_seed(seed)
     size = {**describe(dataset), "patch_length": arguments.patch_length}
     model = make_model(settings, arguments.encoder, **size)
-    probing = Probing(dataset, extractor, epochs)
+
+    def probe(model: TimeMAEForPreTraining) -> dict[str, float]:
+        parts = [features_and_labels(model, dataset[name], extractor) for name in ("train", "validation")]
+        return {"accuracy": probe_scores(*parts)["accuracy"], "spread": float(parts[1][0].std(0).mean())}
+
+    course = Course(probe, {0, *PROBED, epochs})
     steps = count_steps(len(dataset["train"]), BATCH_SIZE, epochs, 1)
     settings["training"] = {"per_device_train_batch_size": BATCH_SIZE, **settings["training"]}
     trainer = PreTrainingTrainer(
@@ -226,10 +199,15 @@ def run(arguments: argparse.Namespace, mended: list[str], seed: int, epochs: int
         ),
         train_dataset=dataset["train"],
         data_collator=TimeMAEDataCollator(extractor),
-        callbacks=[probing],
+        callbacks=[course],
     )
     seconds = trainer.train().metrics["train_runtime"]
-    return {"settings": settings, "curve": probing.curve, "seconds": seconds}
+    logged = {round(entry["epoch"]): entry for entry in course.logged}
+    curve = [
+        {"epoch": epoch, **probed, **{name: logged[epoch][name] for name in LOGGED if epoch in logged}}
+        for epoch, probed in course.probed.items()
+    ]
+    return {"settings": settings, "curve": curve, "seconds": seconds}
 
 
 def summarise_ends(runs: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str, Any]]:

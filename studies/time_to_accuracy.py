@@ -30,19 +30,15 @@ import torch
 from aeon.classification.convolution_based import MiniRocketClassifier
 from datasets import Dataset, DatasetDict
 from matplotlib.figure import Figure
-from transformers import TrainerCallback, set_seed
+from transformers import PreTrainedModel, set_seed
 
 import training
-from base import Study, describe, features_and_labels, make_parser, over_seeds, trainer_settings
+from base import Study, describe, features_and_labels, make_parser, over_seeds
 from benchmarks.original import load_original, make_pretraining_step
 from configuration_timemae import TimeMAEConfig
 from data_timemae import load_time_series, summarise
 from data_timemae.splits import take_fraction
-from modeling_timemae import TimeMAEForPreTraining
 from training_timemae import (
-    PreTrainingArguments,
-    PreTrainingTrainer,
-    TimeMAEDataCollator,
     fit_linear_probe,
     make_feature_extractor,
     markdown_table,
@@ -85,7 +81,6 @@ class Run:
         self.arguments, self.seed = arguments, seed
         self.clock = Clock()
         self.data: DatasetDict = load_time_series(arguments.dataset, validation_size=0)
-        self.points: list[Point] = []
 
     def labelled(self) -> dict[str, Dataset]:
         """The parts of train with labels, by their share."""
@@ -95,49 +90,41 @@ class Run:
             for fraction in self.arguments.fractions
         }
 
-    def probe(self, features_of: Features, epoch: float) -> None:
-        """Adds a point: when an answer would be there if training stopped now, for each part of the labels."""
+    def probe(self, features_of: Features) -> Point:
+        """Returns when an answer would be there if training stopped now, and what, for each part of the labels."""
         reading = self.clock.read()
         test, truth = self.data["test"], self.data["test"]["labels"][:]
-        point: Point = {"epoch": epoch}
+        point: Point = {}
         for part, labelled in self.labelled().items():
             self.clock.set_back(reading)
             probe = fit_linear_probe(features_of(labelled), labelled["labels"][:])
             accuracy = probe.score(features_of(test), truth)
             point[part] = {"seconds": self.clock.read(), "accuracy": accuracy}
-        self.points.append(point)
         self.clock.set_back(reading)
+        return point
 
 
 def run_ours(arguments: argparse.Namespace, output: Path, seed: int) -> list[Point]:
     """Pre-trains with the default recipe, with a probe before it and after each epoch."""
     run = Run(arguments, seed)
     extractor = make_feature_extractor(run.data)
-    train = run.data["train"]
-    model = TimeMAEForPreTraining(TimeMAEConfig(**describe(run.data), patch_length=arguments.patch_length))
-    settings = training.SMALL_BATCHES
-    steps = training.count_steps(len(train), settings["per_device_train_batch_size"], arguments.epochs, min_steps=1)
 
-    def features_of(dataset: Dataset) -> np.ndarray:
-        with torch.random.fork_rng():
-            return features_and_labels(model, dataset, extractor)[0]
+    def probe(model: PreTrainedModel) -> Point:
+        return run.probe(lambda dataset: features_and_labels(model, dataset, extractor)[0])
 
-    class Probe(TrainerCallback):
-        def on_epoch_end(self, args, state, control, **kwargs):
-            run.probe(features_of, state.epoch)
-            model.train()
-
-    run.probe(features_of, 0)
-    trainer = PreTrainingTrainer(
-        model=model,
-        args=PreTrainingArguments(**trainer_settings(output, steps, seed) | settings),
-        train_dataset=train.select_columns("past_values"),
-        data_collator=TimeMAEDataCollator(extractor),
-        processing_class=extractor,
-        callbacks=[Probe()],
+    course = training.Course(probe, range(arguments.epochs + 1))
+    training.pretrain(
+        TimeMAEConfig(**describe(run.data), patch_length=arguments.patch_length),
+        run.data["train"].select_columns("past_values"),
+        extractor,
+        output,
+        seed,
+        epochs=arguments.epochs,
+        min_steps=1,
+        callbacks=[course],
+        **training.SMALL_BATCHES,
     )
-    trainer.train()
-    return run.points
+    return [{"epoch": epoch, **point} for epoch, point in course.probed.items()]
 
 
 def run_original(arguments: argparse.Namespace, seed: int) -> list[Point]:
@@ -157,15 +144,15 @@ def run_original(arguments: argparse.Namespace, seed: int) -> list[Point]:
         return torch.cat([model(batch) for batch in as_tensor(dataset).split(128)]).numpy()
 
     step = make_pretraining_step(model)
-    run.probe(features_of, 0)
+    points = [{"epoch": 0, **run.probe(features_of)}]
     loader = torch.utils.data.DataLoader(values, 128, shuffle=True)
     for epoch in range(1, arguments.original_epochs + 1):
         model.train()
         for batch in loader:
             step(batch)
         if epoch % arguments.probe_original_every == 0:
-            run.probe(features_of, epoch)
-    return run.points
+            points.append({"epoch": epoch, **run.probe(features_of)})
+    return points
 
 
 def run_minirocket(arguments: argparse.Namespace, seed: int) -> list[Point]:
@@ -279,7 +266,6 @@ def main() -> None:
     parts = {"ours.json": len(arguments.seeds), "MiniRocket.json": len(arguments.seeds)}
     parts |= {"original.json": len(original_seeds)}
     study = Study("time to accuracy", arguments, free=["seeds", "original", "original_seeds"], parts=parts)
-    settings = {"threads": torch.get_num_threads()}
 
     def of(method: str, seeds: list[int], work: Callable[[int], list[Point]]) -> list[list[Point]]:
         return [
@@ -301,7 +287,9 @@ def main() -> None:
     for target in targets:
         target["times"] = summarise_times(runs, target["labels"], target["accuracy"])
     study.save_picture(draw(runs, targets), "time_to_accuracy.png")
-    study.finish({**settings, "targets": targets, "runs": runs}, "Time to accuracy", as_table(targets))
+    study.finish(
+        {"threads": torch.get_num_threads(), "targets": targets, "runs": runs}, "Time to accuracy", as_table(targets)
+    )
 
 
 if __name__ == "__main__":

@@ -153,7 +153,7 @@ class Course(TrainerCallback):
 
     Args:
         probe: takes the model and returns what JSON can hold.
-        epochs: after which to probe.
+        epochs: after which to probe; 0 is before the first step.
     """
 
     def __init__(self, probe: Callable[[PreTrainedModel], Any], epochs: Collection[int]):
@@ -165,8 +165,13 @@ class Course(TrainerCallback):
         if "loss" in logs:
             self.logged.append(dict(logs))
 
+    def on_train_begin(self, args, state, control, model=None, **kwargs):
+        self._probe_after(0, model)
+
     def on_epoch_end(self, args, state, control, model=None, **kwargs):
-        epoch = round(state.epoch)
+        self._probe_after(round(state.epoch), model)
+
+    def _probe_after(self, epoch: int, model: PreTrainedModel) -> None:
         if epoch in self.epochs:
             with torch.random.fork_rng(devices=[]):  # a loader draws a seed, which would change the training
                 self.probed[epoch] = self.probe(model)

@@ -1,5 +1,6 @@
 """What the methods to compare with have in common: features of a series, a loss without labels, and a classifier."""
 
+from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 import torch
@@ -9,7 +10,7 @@ from transformers import PreTrainedConfig
 from transformers.modeling_outputs import BaseModelOutputWithPooling, SequenceClassifierOutput
 
 
-class Peer(nn.Module):
+class Peer(nn.Module, ABC):
     """
     An encoder that learns without labels.
 
@@ -33,6 +34,7 @@ class Peer(nn.Module):
         super().__init__()
         self.num_channels, self.sequence_length = num_channels, sequence_length
 
+    @abstractmethod
     def forward(self, past_values: torch.Tensor, past_observed_mask: torch.Tensor) -> torch.Tensor:
         """
         Computes the features of series.
@@ -47,8 +49,8 @@ class Peer(nn.Module):
         Raises:
             ValueError: series of another number of channels or longer than `sequence_length`.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def pretraining_loss(self, past_values: torch.Tensor, past_observed_mask: torch.Tensor) -> torch.Tensor:
         """
         Computes the loss of pre-training, in training mode; what it draws comes from the generator of torch.
@@ -59,7 +61,6 @@ class Peer(nn.Module):
         Returns:
             a scalar, a mean over the batch.
         """
-        raise NotImplementedError
 
     def check(self, past_values: torch.Tensor) -> None:
         """Raises ValueError for series of another number of channels or longer than `sequence_length`."""
