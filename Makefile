@@ -38,7 +38,7 @@ bench: .venv/installed
 	$(BIN)/python studies/benchmark.py --output_dir outputs/benchmark --readme docs/speed.md \
 		$(if $(ORIGINAL),--original $(ORIGINAL))
 	cp outputs/benchmark/results.json results/benchmark.json
-	cp outputs/benchmark/benchmark.md outputs/benchmark/benchmark.png results/
+	cp outputs/benchmark/benchmark.png results/
 	$(BIN)/python studies/time_to_accuracy.py --dataset $(DATASET) --output_dir outputs/time_to_accuracy \
 		$(if $(ORIGINAL),--original $(ORIGINAL))
 	cp outputs/time_to_accuracy/results.json results/time_to_accuracy.json

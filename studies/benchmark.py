@@ -5,24 +5,25 @@ several processes, as inputs grow; and where the time goes.
 
     python studies/benchmark.py --output_dir outputs/benchmark [--original ../TimeMAE]
 
-Writes results.json, benchmark.md (the tables, which it also prints) and benchmark.png; `--readme` puts the tables into
+Writes results.json, report.md (the tables, which it also prints) and benchmark.png; `--readme` puts the tables into
 a Markdown page, between two marks. `--original` is a clone of https://github.com/Mingyue-Cheng/TimeMAE.
 
 Each case runs in a process of its own, on random series. The processes of one table take turns, so that a change in
 the speed of the machine falls on all of them alike; a figure is the median over the steps, with the quartiles. Memory
 is the peak of the process over what it held before its first step, model and batch included (on Linux from /proc). On
-a machine with a GPU the same command measures there, also in bf16.
+a machine with a GPU the same command measures there, also in bf16. The same command again, on a machine of the same
+kind, takes up where it stopped.
 """
 
-import argparse
 import re
-import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import torch
 
+from base import Study, make_parser
 from benchmarks.cases import DEVICE
 from benchmarks.plan import plan, put_plan_into
 from benchmarks.predictions import predict
@@ -42,7 +43,6 @@ from benchmarks.tables import (
     scaling_table,
     start_table,
 )
-from training_timemae import prepare_output_dir, write_results
 
 
 MARKS = "<!-- benchmark -->", "<!-- end of benchmark -->"
@@ -65,16 +65,14 @@ def put_into_readme(path: Path, text: str) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output_dir")
+    parser = make_parser(__doc__, dataset=False, seeds=None)
     parser.add_argument("--original", help="path of a clone of the original code")
-    parser.add_argument("--readme", help="a Markdown page that takes the tables, between its two marks")
+    parser.add_argument("--readme", type=Path, help="a Markdown page that takes the tables, between its two marks")
     parser.add_argument("--rounds", type=int, default=15, help="how often the cases of a comparison take turns")
     parser.add_argument("--no_compile", action="store_true", help="leave out torch.compile, which takes minutes")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, no compilation: to see whether it runs")
     arguments = parser.parse_args()
-    started = time.time()
-    prepare_output_dir(arguments.output_dir)
+    arguments.processor, arguments.threads, arguments.device = processor(), torch.get_num_threads(), DEVICE.type
     sizes = SimpleNamespace(
         comparisons=[("pre-training", 64), ("pre-training", 256), ("fine-tuning", 64), ("features", 64)],
         recipes={"here": "paper", "here, default recipe": "default"},
@@ -101,7 +99,7 @@ def main() -> None:
             batches=[4, 8],
             single_repeats=2,
             data_sizes=[(100, 64, 1)],
-            processes=[1],
+            processes=[2],
             scaling_steps=2,
             rounds=1,
             compile=False,
@@ -112,31 +110,25 @@ def main() -> None:
             reach_trials=1,
             memory_limit=GIB // 16,
         )
-    metrics: dict[str, Any] = {
-        "comparison": compare(sizes, arguments.original),
-        "predictions": predict(sizes, arguments.original),
-        "start": wait_for_first_step(sizes.data_sizes),
-        "scaling": scale(sizes.processes, sizes.scaling_steps),
-        "batches": fill(sizes),
-        "growth": grow(sizes),
-        "reach": reach(sizes),
-        "profile": dissect(sizes),
-        "plan": plan([16] if arguments.quick else [64, 256, 768], sizes.batch_size, sizes.rounds // 3 + 1),
+    tables: dict[str, Callable[[], Any]] = {
+        "comparison": lambda: compare(sizes, arguments.original),
+        "predictions": lambda: predict(sizes, arguments.original),
+        "start": lambda: wait_for_first_step(sizes.data_sizes),
+        "scaling": lambda: scale(sizes.processes, sizes.scaling_steps),
+        "batches": lambda: fill(sizes),
+        "growth": lambda: grow(sizes),
+        "reach": lambda: reach(sizes),
+        "profile": lambda: dissect(sizes),
+        "plan": lambda: plan([16] if arguments.quick else [64, 256, 768], sizes.batch_size, sizes.rounds // 3 + 1),
     }
-    settings = {
-        **vars(arguments),
-        **vars(sizes),
-        "threads": torch.get_num_threads(),
-        "processor": processor(),
-        "device": DEVICE.type,
-        "seed": 0,
-    }
-    write_results(arguments.output_dir, metrics, settings, started)
+    study = Study("benchmark", arguments, free=["readme", "original"], parts={f"{table}.json": 1 for table in tables})
+    metrics = {table: study.once(study.output_dir / f"{table}.json", measure) for table, measure in tables.items()}
+    vars(arguments).update(vars(sizes))
 
     limit = f"{sizes.memory_limit / GIB:g} GiB"
     short = "\n\n".join(
         [
-            f"{settings['processor']}, {settings['threads']} threads, torch {torch.__version__}; batches of "
+            f"{arguments.processor}, {arguments.threads} threads, torch {torch.__version__}; batches of "
             f"{sizes.batch_size} series of 128 steps and 9 channels:",
             comparison_table(metrics["comparison"]),
             rate_table(metrics["profile"]),
@@ -153,13 +145,12 @@ def main() -> None:
             reach_table(metrics["reach"]),
         ]
     )
-    report = f"{short}\n\nWhere the time of a pre-training step goes:\n\n{profile_table(metrics['profile'])}\n"
-    (Path(arguments.output_dir) / "benchmark.md").write_text(report)
-    draw(metrics, Path(arguments.output_dir) / "benchmark.png")
+    profile = f"Where the time of a pre-training step goes:\n\n{profile_table(metrics['profile'])}"
+    study.save_picture(draw(metrics), "benchmark.png")
+    study.finish(metrics, "How fast it is", f"{short}\n\n{profile}")
     if arguments.readme:
-        put_into_readme(Path(arguments.readme), f"{short}\n")
-        put_plan_into(Path(arguments.readme), metrics["plan"])
-    print(report)
+        put_into_readme(arguments.readme, f"{short}\n")
+        put_plan_into(arguments.readme, metrics["plan"])
 
 
 if __name__ == "__main__":

@@ -1,16 +1,17 @@
 #!/usr/bin/env python
 """
-How long does it take from raw series to an accuracy? TimeMAE with the default recipe, pre-trained from scratch and
-probed, beside the original code and beside MiniRocket, which needs no pre-training.
+How long does it take from raw series to an accuracy? TimeMAE with the default recipe and with that of the paper,
+pre-trained from scratch and probed, beside the original code and beside MiniRocket, which needs no pre-training.
 
     python studies/time_to_accuracy.py --dataset uci_har --output_dir outputs/time_to_accuracy [--original ../TimeMAE]
 
 The clock of a run counts what a user waits for, but for the imports: reading and normalising the series, pre-training
 so far, the features of train and test, and the fit of a linear probe. It stands still while a probe in between is
-scored. Test is read at each of these points to see how accuracy grows, and nothing is chosen by it: --epochs fixes the
-schedule of the learning rate, and the time to an accuracy is that of the first point of a run that reaches it. The
-same rule is applied to the original code, a clone of https://github.com/Mingyue-Cheng/TimeMAE, which is trained in its
-own loop on the series as they are and probed in the same way. With parts of the labels all see the same ones.
+scored. Test is read at each of these points to see how accuracy grows, and nothing is chosen by it: --epochs and
+--paper_epochs fix the schedule of the learning rate, and the time to an accuracy is that of the first point of a run
+that reaches it. The same rule is applied to the original code, a clone of https://github.com/Mingyue-Cheng/TimeMAE,
+which is trained in its own loop on the series as they are and probed in the same way. With parts of the labels all see
+the same ones.
 
 Leaves in the output directory results.json, report.md and time_to_accuracy.png. The same command again takes up where
 it stopped. Times are worth something on a machine that does nothing else.
@@ -46,7 +47,12 @@ from training_timemae import (
 )
 
 
-METHODS = {"ours": "TimeMAE", "original": "original code", "MiniRocket": "MiniRocket"}
+METHODS = {
+    "default": "TimeMAE",
+    "paper": "TimeMAE of the paper",
+    "original": "original code",
+    "MiniRocket": "MiniRocket",
+}
 
 # From a data set to features `(num_series, size)`.
 Features = Callable[[Dataset], np.ndarray]
@@ -104,25 +110,44 @@ class Run:
         return point
 
 
-def run_ours(arguments: argparse.Namespace, output: Path, seed: int) -> list[Point]:
+def run_default(arguments: argparse.Namespace, output: Path, seed: int) -> list[Point]:
     """Pre-trains with the default recipe, with a probe before it and after each epoch."""
+    epochs = range(arguments.epochs + 1)
+    return run_here(arguments, output, seed, TimeMAEConfig, epochs, **training.SMALL_BATCHES)
+
+
+def run_paper(arguments: argparse.Namespace, output: Path, seed: int) -> list[Point]:
+    """Pre-trains with the recipe of the paper, with a probe before it and every few epochs."""
+    epochs = range(0, arguments.paper_epochs + 1, arguments.probe_paper_every)
+    return run_here(arguments, output, seed, TimeMAEConfig.paper, epochs, **training.PAPER_BATCHES)
+
+
+def run_here(
+    arguments: argparse.Namespace,
+    output: Path,
+    seed: int,
+    make_config: Callable[..., TimeMAEConfig],
+    epochs: range,
+    **settings: Any,
+) -> list[Point]:
+    """Pre-trains until the last of `epochs`, with a probe after each of them."""
     run = Run(arguments, seed)
     extractor = make_feature_extractor(run.data)
 
     def probe(model: PreTrainedModel) -> Point:
         return run.probe(lambda dataset: features_and_labels(model, dataset, extractor)[0])
 
-    course = training.Course(probe, range(arguments.epochs + 1))
+    course = training.Course(probe, epochs)
     training.pretrain(
-        TimeMAEConfig(**describe(run.data), patch_length=arguments.patch_length),
+        make_config(**describe(run.data), patch_length=arguments.patch_length),
         run.data["train"].select_columns("past_values"),
         extractor,
         output,
         seed,
-        epochs=arguments.epochs,
+        epochs=epochs[-1],
         min_steps=1,
         callbacks=[course],
-        **training.SMALL_BATCHES,
+        **settings,
     )
     return [{"epoch": epoch, **point} for epoch, point in course.probed.items()]
 
@@ -146,11 +171,11 @@ def run_original(arguments: argparse.Namespace, seed: int) -> list[Point]:
     step = make_pretraining_step(model)
     points = [{"epoch": 0, **run.probe(features_of)}]
     loader = torch.utils.data.DataLoader(values, 128, shuffle=True)
-    for epoch in range(1, arguments.original_epochs + 1):
+    for epoch in range(1, arguments.paper_epochs + 1):
         model.train()
         for batch in loader:
             step(batch)
-        if epoch % arguments.probe_original_every == 0:
+        if epoch % arguments.probe_paper_every == 0:
             points.append({"epoch": epoch, **run.probe(features_of)})
     return points
 
@@ -245,12 +270,17 @@ def main() -> None:
     parser.add_argument("--patch_length", type=int, default=8)
     parser.add_argument("--epochs", type=int, default=10, help="of pre-training with the default recipe")
     parser.add_argument("--original", help="path of a clone of the original code, which is left out without it")
-    parser.add_argument("--original_seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--original_epochs", type=int, default=100)
-    parser.add_argument("--probe_original_every", type=int, default=5, help="epochs of the original code")
+    parser.add_argument("--paper_epochs", type=int, default=100, help="of the recipe of the paper, in both codes")
+    parser.add_argument("--probe_paper_every", type=int, default=5, help="epochs of the recipe of the paper")
+    parser.add_argument("--paper_seeds", type=int, nargs="+", default=[0], help="of the recipe of the paper")
     parser.add_argument("--fractions", type=float, nargs="+", default=[0.01, 1.0], help="of the labels")
     parser.add_argument("--accuracy", type=float, default=0.913, help="with all labels; default: the paper's on HAR")
     arguments = parser.parse_args()
+    if arguments.paper_epochs % arguments.probe_paper_every:
+        parser.error(
+            f"expected --paper_epochs to be a multiple of --probe_paper_every, got {arguments.paper_epochs} and "
+            f"{arguments.probe_paper_every}"
+        )
     if 1.0 not in arguments.fractions:
         parser.error(f"expected 1.0 among --fractions, as --accuracy is with all labels, got {arguments.fractions}")
 
@@ -262,23 +292,25 @@ def main() -> None:
             f"{shortest} to {summary.longest} time steps"
         )
 
-    original_seeds = arguments.original_seeds if arguments.original else []
-    parts = {"ours.json": len(arguments.seeds), "MiniRocket.json": len(arguments.seeds)}
-    parts |= {"original.json": len(original_seeds)}
-    study = Study("time to accuracy", arguments, free=["seeds", "original", "original_seeds"], parts=parts)
-
-    def of(method: str, seeds: list[int], work: Callable[[int], list[Point]]) -> list[list[Point]]:
-        return [
-            study.once(study.output_dir / f"seed-{seed}" / f"{method}.json", functools.partial(work, seed))
-            for seed in seeds
-        ]
-
-    runs = {
-        "ours": of("ours", arguments.seeds, lambda seed: run_ours(arguments, study.output_dir / "run", seed)),
-        "MiniRocket": of("MiniRocket", arguments.seeds, lambda seed: run_minirocket(arguments, seed)),
+    seeds = {"default": arguments.seeds, "MiniRocket": arguments.seeds, "paper": arguments.paper_seeds}
+    if arguments.original:
+        seeds["original"] = arguments.paper_seeds
+    parts = {f"{method}.json": len(of_method) for method, of_method in seeds.items()}
+    study = Study("time to accuracy", arguments, free=["seeds", "original", "paper_seeds"], parts=parts)
+    output = study.output_dir / "run"
+    work: dict[str, Callable[[int], list[Point]]] = {
+        "default": functools.partial(run_default, arguments, output),
+        "MiniRocket": functools.partial(run_minirocket, arguments),
+        "paper": functools.partial(run_paper, arguments, output),
+        "original": functools.partial(run_original, arguments),
     }
-    if original_seeds:
-        runs["original"] = of("original", original_seeds, lambda seed: run_original(arguments, seed))
+    runs = {
+        method: [
+            study.once(study.output_dir / f"seed-{seed}" / f"{method}.json", functools.partial(work[method], seed))
+            for seed in of_method
+        ]
+        for method, of_method in seeds.items()
+    }
 
     targets = [{"of": "the paper, FineLast", "labels": "1", "accuracy": arguments.accuracy}]
     for part in [f"{fraction:g}" for fraction in arguments.fractions]:

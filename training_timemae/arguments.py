@@ -285,10 +285,12 @@ class RunArguments(TrainingArguments):
         self.not_given = {name for name in defaults if getattr(self, name) is None}
         for name in self.not_given:
             setattr(self, name, defaults[name])
+        # Without it each process of torchrun would train alone where there is no accelerator.
+        if not torch.accelerator.is_available():
+            self.use_cpu = True
         super().__post_init__()
-        on_cpu = self.use_cpu or not torch.accelerator.is_available()
         mkldnn = torch.backends.mkldnn.is_available()
-        if self.bf16 and on_cpu and mkldnn and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        if self.bf16 and self.use_cpu and mkldnn and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
             logger.warning("This processor has no units for bf16: a step takes many times as long as in float32.")
 
     def use_defaults(self, defaults: TrainingDefaults) -> None:

@@ -32,7 +32,16 @@ BF16_IS_FAST = DEVICE.type != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supporte
 NUM_LABELS = 6
 # Forks a process that has imported all modules and done nothing yet.
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["training_timemae.probe", "transformers.models.patchtst.modeling_patchtst"])
+PROCESSES.set_forkserver_preload(
+    [
+        "training_timemae.probe",
+        "transformers.models.patchtst.modeling_patchtst",
+        "matplotlib.pyplot",
+        "scipy.stats",
+        "torch.utils.flop_counter",
+        "timemae",
+    ]
+)
 
 Case = dict[str, Any]  # what one process measures: the fields of `DEFAULTS`
 Step = Callable[[], Any]  # of training

@@ -45,5 +45,7 @@ def series_per_second(path: Path, output: Path, num_processes: int, num_steps: i
     flags = [text for name, value in arguments.items() for text in (f"--{name}", value)]
     command = [sys.executable, *launcher, ROOT / "scripts" / "run_pretraining.py", *flags]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    subprocess.run([str(part) for part in command], check=True, env=environment, capture_output=True)
+    ended = subprocess.run([str(part) for part in command], env=environment, stderr=subprocess.PIPE, text=True)
+    if ended.returncode:
+        raise RuntimeError(f"expected {num_processes} processes to train, got:\n{ended.stderr}")
     return json.loads((output / "results.json").read_text())["metrics"]["train_samples_per_second"]

@@ -1,10 +1,10 @@
 """The tables and the picture."""
 
-from pathlib import Path
 from typing import Any
 
-import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.figure import Figure
 
 from training_timemae import markdown_table
 
@@ -125,10 +125,7 @@ def rate_table(profiles: dict[str, Any]) -> str:
     return markdown_table(header, rows)
 
 
-def draw(metrics: dict[str, Any], path: Path) -> None:
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
+def draw(metrics: dict[str, Any]) -> Figure:
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(15, 5.2), layout="constrained")
     names = list(metrics["comparison"])
     codes = list(dict.fromkeys(code for rows in metrics["comparison"].values() for code in rows))
@@ -158,4 +155,4 @@ def draw(metrics: dict[str, Any], path: Path) -> None:
         right.loglog([row["length"] for row in rows], [row["peak_mb"] for row in rows], "o-", label=label)
     right.set(xlabel="time steps of 8 series", ylabel="peak memory, MB", title="How memory grows")
     right.legend(**below)
-    figure.savefig(path, dpi=110)
+    return figure
