@@ -15,7 +15,6 @@ a machine with a GPU the same command measures there, also in bf16. The same com
 kind, takes up where it stopped.
 """
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,7 +23,7 @@ from typing import Any
 import torch
 
 from base import Study, make_parser
-from benchmarks.cases import DEVICE
+from benchmarks.cases import DEVICE, processor
 from benchmarks.plan import plan, put_plan_into
 from benchmarks.predictions import predict
 from benchmarks.scaling import scale
@@ -46,13 +45,6 @@ from benchmarks.tables import (
 
 
 MARKS = "<!-- benchmark -->", "<!-- end of benchmark -->"
-
-
-def processor() -> str:
-    if DEVICE.type != "cpu":
-        return torch.get_device_module(DEVICE).get_device_name()
-    found = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
-    return f"{found[1] if found else 'unknown'}, {torch.backends.cpu.get_cpu_capability()}"
 
 
 def put_into_readme(path: Path, text: str) -> None:

@@ -35,6 +35,7 @@ from transformers import PreTrainedModel, set_seed
 
 import training
 from base import Study, describe, features_and_labels, make_parser, over_seeds
+from benchmarks.cases import processor
 from benchmarks.original import load_original, make_pretraining_step
 from configuration_timemae import TimeMAEConfig
 from data_timemae import load_time_series, summarise
@@ -296,6 +297,7 @@ def main() -> None:
     if arguments.original:
         seeds["original"] = arguments.paper_seeds
     parts = {f"{method}.json": len(of_method) for method, of_method in seeds.items()}
+    arguments.processor, arguments.threads = processor(), torch.get_num_threads()
     study = Study("time to accuracy", arguments, free=["seeds", "original", "paper_seeds"], parts=parts)
     output = study.output_dir / "run"
     work: dict[str, Callable[[int], list[Point]]] = {
@@ -319,9 +321,7 @@ def main() -> None:
     for target in targets:
         target["times"] = summarise_times(runs, target["labels"], target["accuracy"])
     study.save_picture(draw(runs, targets), "time_to_accuracy.png")
-    study.finish(
-        {"threads": torch.get_num_threads(), "targets": targets, "runs": runs}, "Time to accuracy", as_table(targets)
-    )
+    study.finish({"targets": targets, "runs": runs}, "Time to accuracy", as_table(targets))
 
 
 if __name__ == "__main__":

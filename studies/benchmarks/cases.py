@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import multiprocessing
+import os
 import re
 import sys
 import tempfile
@@ -30,6 +31,7 @@ from .original import load_original, make_fine_tuning_step, make_pretraining_ste
 DEVICE = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
 BF16_IS_FAST = DEVICE.type != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
 NUM_LABELS = 6
+PAUSE = 0.3  # seconds between two turns: idle threads of some libraries look out for work in a loop for a while
 # Forks a process that has imported all modules and done nothing yet.
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(
@@ -273,6 +275,13 @@ def serve(case: Case, connection: Connection) -> None:
     Answers one command after the other with a measurement, until None comes. The first answer, without a command, is
     of the start: nothing, if the case does not fit into the memory of the device.
     """
+    with tempfile.TemporaryDirectory() as cache:  # what another process has compiled is not found there
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = cache
+        measure(case, connection)
+
+
+def measure(case: Case, connection: Connection) -> None:
+    """As [`serve`], with what was compiled before."""
     torch.manual_seed(0)
     values = torch.randn(case["batch_size"], case["length"], case["channels"], device=DEVICE)
     labels = torch.randint(NUM_LABELS, (case["batch_size"],), device=DEVICE)
@@ -288,7 +297,7 @@ def serve(case: Case, connection: Connection) -> None:
     except torch.OutOfMemoryError:
         connection.send({})
     measurements = {
-        "seconds": lambda: [seconds_of(step) for _ in range(case["repeats"])],
+        "seconds": lambda: [seconds_of(step) for _ in range(1 + case["repeats"])][1:],
         "seconds of one": lambda: [seconds_of(one) for _ in range(1 + case["single_repeats"])][1:],
         "flops": lambda: flops_of(step),
         "profile": lambda: profile_of(step),
@@ -311,6 +320,14 @@ MAKERS: dict[str, Callable[[Case, torch.Tensor, torch.Tensor], Callable[..., Any
 
 
 # --- In the process that asks ---
+
+
+def processor() -> str:
+    """Returns the name of what measures."""
+    if DEVICE.type != "cpu":
+        return torch.get_device_module(DEVICE).get_device_name()
+    found = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    return f"{found[1] if found else 'unknown'}, {torch.backends.cpu.get_cpu_capability()}"
 
 
 class Worker:
@@ -359,6 +376,7 @@ def take_turns(cases: dict[str, Case], rounds: int, *what: str) -> dict[str, dic
             seconds: dict[str, list[float]] = {name: [] for name in cases}
             for _ in range(rounds):
                 for name, worker in workers.items():
+                    time.sleep(PAUSE)
                     seconds[name] += worker.ask(one)
             size = 1 if one == "seconds of one" else None
             rows = {name: worker.summary(seconds[name], size) for name, worker in workers.items()}

@@ -15,7 +15,7 @@ def predict(sizes: SimpleNamespace, original: str | None) -> dict[str, dict[str,
         cases[name] = ours
         if sizes.compile:
             cases[f"{name}, compiled"] = {**ours, "compiled": True}
-        if BF16_IS_FAST and sizes.compile:
+        if BF16_IS_FAST and sizes.compile and recipe == "default":
             cases[f"{name}, bf16, compiled"] = {**ours, "bf16": True, "compiled": True}
         if DEVICE.type == "cpu":
             cases[f"{name}, ONNX"] = {**ours, "code": "ONNX"}

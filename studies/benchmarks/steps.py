@@ -19,7 +19,7 @@ def compare(sizes: SimpleNamespace, original: str | None) -> dict[str, dict[str,
             cases[name] = {**case, "recipe": recipe}
             if sizes.compile:
                 cases[f"{name}, compiled"] = {**case, "recipe": recipe, "compiled": True}
-            if BF16_IS_FAST and sizes.compile:
+            if BF16_IS_FAST and sizes.compile and recipe == "default":
                 cases[f"{name}, bf16, compiled"] = {**case, "recipe": recipe, "bf16": True, "compiled": True}
         if task != "features" and width == 64:
             cases["PatchTST"] = {**case, "code": "PatchTST"}
