@@ -182,6 +182,7 @@ def test_the_scripts_run_under_torchrun(tmp_path):
         *(ROOT / "scripts" / "run_pretraining.py", "--dataset", "BasicMotions", "--patch_length", 10),
         *("--hidden_size", 16, "--num_hidden_layers", 1, "--decoder_num_hidden_layers", 1),
         *("--output_dir", tmp_path / "run", "--num_train_epochs", 2, "--per_device_train_batch_size", 8),
+        environment={"ACCELERATE_USE_CPU": "false"},
     )
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert results["metrics"]["eval_loss"] > 0
