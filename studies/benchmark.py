@@ -23,7 +23,7 @@ from typing import Any
 import torch
 
 from base import Study, make_parser
-from benchmarks.cases import DEVICE, processor
+from benchmarks.cases import DEVICE, SEED, processor
 from benchmarks.plan import plan, put_plan_into
 from benchmarks.predictions import predict
 from benchmarks.scaling import scale
@@ -66,12 +66,12 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.processor, arguments.threads, arguments.device = processor(), torch.get_num_threads(), DEVICE.type
     sizes = SimpleNamespace(
-        comparisons=[("pre-training", 64), ("pre-training", 256), ("fine-tuning", 64), ("features", 64)],
+        comparisons=[["pre-training", 64], ["pre-training", 256], ["fine-tuning", 64], ["features", 64]],
         recipes={"here": "paper", "here, default recipe": "default"},
         batch_size=128,
         batches=[128, 512, 2048, 8192, 32768, 131072],
         single_repeats=30,
-        data_sizes=[(7352, 128, 9), (1_000_000, 64, 1)],
+        data_sizes=[[7352, 128, 9], [1_000_000, 64, 1]],
         processes=[1, 2],
         scaling_steps=100,
         rounds=arguments.rounds,
@@ -85,12 +85,12 @@ def main() -> None:
     )
     if arguments.quick:
         sizes = SimpleNamespace(
-            comparisons=[("pre-training", 64)],
+            comparisons=[["pre-training", 64]],
             recipes={"here": "default"},
             batch_size=4,
             batches=[4, 8],
             single_repeats=2,
-            data_sizes=[(100, 64, 1)],
+            data_sizes=[[100, 64, 1]],
             processes=[2],
             scaling_steps=2,
             rounds=1,
@@ -113,9 +113,9 @@ def main() -> None:
         "profile": lambda: dissect(sizes),
         "plan": lambda: plan([16] if arguments.quick else [64, 256, 768], sizes.batch_size, sizes.rounds // 3 + 1),
     }
+    vars(arguments).update(vars(sizes), seed=SEED)
     study = Study("benchmark", arguments, free=["readme", "original"], parts={f"{table}.json": 1 for table in tables})
     metrics = {table: study.once(study.output_dir / f"{table}.json", measure) for table, measure in tables.items()}
-    vars(arguments).update(vars(sizes))
 
     limit = f"{sizes.memory_limit / GIB:g} GiB"
     short = "\n\n".join(

@@ -32,7 +32,6 @@ import patchtst
 import rockets
 import training
 from base import Study, compare_planned, describe, draw_against_labels, features_and_labels, make_parser, over_seeds
-from configuration_timemae import TimeMAEConfig
 from data_timemae import load_time_series
 from data_timemae.splits import take_fraction
 from feature_extraction_timemae import TimeMAEFeatureExtractor
@@ -40,12 +39,7 @@ from modeling_timemae import TimeMAEForPreTraining, TimeMAEForTimeSeriesClassifi
 from training_timemae import fit_linear_probe, make_feature_extractor, markdown_table, mean_and_deviation
 
 
-# Configuration and fields of PreTrainingArguments.
-RECIPES: dict[str, tuple[Callable[..., TimeMAEConfig], dict[str, Any]]] = {
-    "default": (TimeMAEConfig, training.SMALL_BATCHES),
-    "paper": (TimeMAEConfig.paper, training.PAPER_BATCHES),
-    "more-series": (TimeMAEConfig, training.SMALL_BATCHES),  # those of test too, without labels
-}
+RECIPES = training.RECIPES | {"more-series": training.RECIPES["default"]}  # the series of test too, without labels
 TITLES = {"default": "TimeMAE", "paper": "TimeMAE of the paper", "more-series": "TimeMAE, with the series of test"}
 
 Scores = dict[str, float]  # test accuracy by part of the labels

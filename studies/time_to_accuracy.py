@@ -37,7 +37,6 @@ import training
 from base import Study, describe, features_and_labels, make_parser, over_seeds
 from benchmarks.cases import processor
 from benchmarks.original import load_original, make_pretraining_step
-from configuration_timemae import TimeMAEConfig
 from data_timemae import load_time_series, summarise
 from data_timemae.splits import take_fraction
 from training_timemae import (
@@ -111,27 +110,9 @@ class Run:
         return point
 
 
-def run_default(arguments: argparse.Namespace, output: Path, seed: int) -> list[Point]:
-    """Pre-trains with the default recipe, with a probe before it and after each epoch."""
-    epochs = range(arguments.epochs + 1)
-    return run_here(arguments, output, seed, TimeMAEConfig, epochs, **training.SMALL_BATCHES)
-
-
-def run_paper(arguments: argparse.Namespace, output: Path, seed: int) -> list[Point]:
-    """Pre-trains with the recipe of the paper, with a probe before it and every few epochs."""
-    epochs = range(0, arguments.paper_epochs + 1, arguments.probe_paper_every)
-    return run_here(arguments, output, seed, TimeMAEConfig.paper, epochs, **training.PAPER_BATCHES)
-
-
-def run_here(
-    arguments: argparse.Namespace,
-    output: Path,
-    seed: int,
-    make_config: Callable[..., TimeMAEConfig],
-    epochs: range,
-    **settings: Any,
-) -> list[Point]:
-    """Pre-trains until the last of `epochs`, with a probe after each of them."""
+def run_here(arguments: argparse.Namespace, output: Path, recipe: str, epochs: range, seed: int) -> list[Point]:
+    """Pre-trains with a recipe until the last of `epochs`, with a probe after each of them."""
+    make_config, settings = training.RECIPES[recipe]
     run = Run(arguments, seed)
     extractor = make_feature_extractor(run.data)
 
@@ -189,14 +170,16 @@ def run_minirocket(arguments: argparse.Namespace, seed: int) -> list[Point]:
         return np.stack(dataset["past_values"][:]).transpose(0, 2, 1)
 
     point: Point = {"epoch": 0}
+    threads = torch.get_num_threads()
     reading = run.clock.read()
     for part, labelled in run.labelled().items():
         run.clock.set_back(reading)
-        classifier = MiniRocketClassifier(random_state=seed, n_jobs=torch.get_num_threads())
+        classifier = MiniRocketClassifier(random_state=seed, n_jobs=threads)
         classifier.fit(as_array(labelled), np.array(labelled["labels"][:]))
         predicted = classifier.predict(as_array(run.data["test"]))
         accuracy = float(np.mean(predicted == np.array(run.data["test"]["labels"][:])))
         point[part] = {"seconds": run.clock.read(), "accuracy": accuracy}
+    torch.set_num_threads(threads)  # numba has set them for OpenMP, and so for torch, to all there are
     return [point]
 
 
@@ -300,10 +283,11 @@ def main() -> None:
     arguments.processor, arguments.threads = processor(), torch.get_num_threads()
     study = Study("time to accuracy", arguments, free=["seeds", "original", "paper_seeds"], parts=parts)
     output = study.output_dir / "run"
+    paper_epochs = range(0, arguments.paper_epochs + 1, arguments.probe_paper_every)
     work: dict[str, Callable[[int], list[Point]]] = {
-        "default": functools.partial(run_default, arguments, output),
+        "default": functools.partial(run_here, arguments, output, "default", range(arguments.epochs + 1)),
         "MiniRocket": functools.partial(run_minirocket, arguments),
-        "paper": functools.partial(run_paper, arguments, output),
+        "paper": functools.partial(run_here, arguments, output, "paper", paper_epochs),
         "original": functools.partial(run_original, arguments),
     }
     runs = {

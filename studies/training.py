@@ -30,6 +30,12 @@ from training_timemae import (
 SMALL_BATCHES: dict[str, Any] = {"per_device_train_batch_size": 32, "learning_rate": 1e-3}
 PAPER_BATCHES: dict[str, Any] = {"per_device_train_batch_size": 128, "learning_rate": 2e-3}
 
+# What makes the configuration, and how it is pre-trained.
+RECIPES: dict[str, tuple[Callable[..., TimeMAEConfig], dict[str, Any]]] = {
+    "default": (TimeMAEConfig, SMALL_BATCHES),
+    "paper": (TimeMAEConfig.paper, PAPER_BATCHES),
+}
+
 
 def count_steps(num_series: int, batch_size: int, epochs: float, min_steps: int) -> int:
     """Returns the steps of a number of epochs, but not fewer than `min_steps`."""

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from transformers import TrainingArguments
+from transformers.utils import is_torch_xla_available
 
 from configuration_timemae import TimeMAEConfig
 from feature_extraction_timemae import Normalization
@@ -285,8 +286,8 @@ class RunArguments(TrainingArguments):
         self.not_given = {name for name in defaults if getattr(self, name) is None}
         for name in self.not_given:
             setattr(self, name, defaults[name])
-        # Without it each process of torchrun would train alone where there is no accelerator.
-        if not torch.accelerator.is_available():
+        # Without it each process of torchrun would train alone where there is no accelerator; TPUs are none to torch.
+        if not (torch.accelerator.is_available() or is_torch_xla_available()):
             self.use_cpu = True
         super().__post_init__()
         mkldnn = torch.backends.mkldnn.is_available()

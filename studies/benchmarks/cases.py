@@ -31,6 +31,7 @@ from .original import load_original, make_fine_tuning_step, make_pretraining_ste
 DEVICE = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
 BF16_IS_FAST = DEVICE.type != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
 NUM_LABELS = 6
+SEED = 0
 PAUSE = 0.3  # seconds between two turns: idle threads of some libraries look out for work in a loop for a while
 # Forks a process that has imported all modules and done nothing yet.
 PROCESSES = multiprocessing.get_context("forkserver")
@@ -281,8 +282,8 @@ def serve(case: Case, connection: Connection) -> None:
 
 
 def measure(case: Case, connection: Connection) -> None:
-    """As [`serve`], with what was compiled before."""
-    torch.manual_seed(0)
+    """Answers as [`serve`] says; what torch compiles comes into the directory that the environment names."""
+    torch.manual_seed(SEED)
     values = torch.randn(case["batch_size"], case["length"], case["channels"], device=DEVICE)
     labels = torch.randint(NUM_LABELS, (case["batch_size"],), device=DEVICE)
     made = MAKERS[case["code"]](case, values, labels)
