@@ -31,6 +31,7 @@ if TYPE_CHECKING:  # editors and type checkers read the names here
     from .exhibit import Example, Exhibit, load_exhibit  # noqa: F401
     from .explanation import Explanation, explain, score_without  # noqa: F401
     from .export import export_onnx  # noqa: F401
+    from .memory import keep_freed_memory  # noqa: F401
     from .metrics import (  # noqa: F401
         ClassificationMetrics,
         CodewordMetrics,
@@ -104,6 +105,7 @@ NAMES = {
     "exhibit": ["Example", "Exhibit", "load_exhibit"],
     "explanation": ["Explanation", "explain", "score_without"],
     "export": ["export_onnx"],
+    "memory": ["keep_freed_memory"],
     "metrics": [
         "ClassificationMetrics",
         "CodewordMetrics",

@@ -22,6 +22,7 @@ from modeling_timemae import TimeMAEForTimeSeriesClassification, TimeMAEPreTrain
 
 from .collator import TimeMAEDataCollator
 from .finite import check_predictions
+from .memory import keep_freed_memory
 from .metrics import ClassificationMetrics, multi_label_metrics, regression_metrics
 
 
@@ -58,6 +59,8 @@ def extract_features(
         ValueError: a series that the feature extractor refuses.
         FloatingPointError: a representation that is not finite.
     """
+    if model.device.type == "cpu":
+        keep_freed_memory()
     encoder = model.base_model.eval()
     collator = TimeMAEDataCollator(feature_extractor)
     loader = torch.utils.data.DataLoader(dataset.select_columns("past_values"), batch_size, collate_fn=collator)

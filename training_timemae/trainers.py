@@ -20,6 +20,7 @@ from transformers.trainer_utils import EvalLoopOutput, EvalPrediction
 from .class_weights import WeightedLoss, balanced_weights
 from .compilation import mark_batch_sizes, pad_to_few_lengths, raise_recompile_limit
 from .finite import ADVICE, all_finite, describe_overflow, find_row, iterate_tensors
+from .memory import keep_freed_memory
 from .model_card import make_model_card
 from .probe import TimeMAEHead, with_pooler_output
 from .resumable import ResumableTrainer
@@ -79,6 +80,7 @@ class TimeMAETrainer(ResumableTrainer):
       or saves. Steps that GradScaler leaves out are no fault.
     - Of a classifier or regressor it takes the metrics of its task, see [`task_metrics`], unless `compute_metrics` is
       given. Where there is no accuracy another metric chooses the checkpoint, and `class_weights` are in the loss.
+    - On a CPU the process keeps the memory of freed tensors, see [`keep_freed_memory`].
     - With `torch_compile` batches are padded in time to one of three lengths, for all batch sizes alike, so that few
       graphs are compiled.
     """
@@ -91,6 +93,8 @@ class TimeMAETrainer(ResumableTrainer):
         self._share: Share | None = None  # what is being evaluated
         self._num_evaluated = 0
         self._fault: str | None = None  # what is wrong with the batch that is being trained on
+        if self.args.device.type == "cpu":
+            keep_freed_memory()
         prepare_fsdp(self)
         if hasattr(self.model, "classifier"):
             self._follow_task()

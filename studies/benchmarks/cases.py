@@ -22,7 +22,7 @@ from transformers import PatchTSTConfig, PatchTSTForClassification, PatchTSTForP
 
 from modeling_timemae import TimeMAEForPreTraining, TimeMAEForTimeSeriesClassification, TimeMAEModel
 from timemae import TimeMAEConfig, TimeMAEFeatureExtractor
-from training_timemae import CodewordMetrics
+from training_timemae import CodewordMetrics, keep_freed_memory
 from training_timemae.export import export_onnx
 
 from .original import load_original, make_fine_tuning_step, make_pretraining_step
@@ -60,6 +60,7 @@ DEFAULTS: Case = {
     "bf16": False,
     "compiled": False,
     "checkpointing": False,
+    "keep_memory": True,  # of freed tensors on a CPU, as the trainers do
     "warmup": 3,
     "repeats": 2,  # steps that are timed one after the other
     "single_repeats": 30,  # predictions of one series
@@ -122,6 +123,8 @@ def config_of(case: Case) -> TimeMAEConfig:
 
 
 def make_ours(case: Case, values: torch.Tensor, labels: torch.Tensor) -> Step | Predict:
+    if case["keep_memory"] and DEVICE.type == "cpu":
+        keep_freed_memory()
     config = config_of(case)
     if case["task"] == "features":
         return prediction(case, TimeMAEModel(config).to(DEVICE), lambda output: output.pooler_output)

@@ -18,6 +18,7 @@ def predict(sizes: SimpleNamespace, original: str | None) -> dict[str, dict[str,
         if BF16_IS_FAST and sizes.compile and recipe == "default":
             cases[f"{name}, bf16, compiled"] = {**ours, "bf16": True, "compiled": True}
         if DEVICE.type == "cpu":
+            cases[f"{name}, freed memory not kept"] = {**ours, "keep_memory": False}
             cases[f"{name}, ONNX"] = {**ours, "code": "ONNX"}
             cases[f"{name}, ONNX int8"] = {**ours, "code": "ONNX int8"}
     cases["PatchTST"] = {**case, "code": "PatchTST"}
