@@ -41,6 +41,8 @@ from training_timemae import fit_linear_probe, make_feature_extractor, markdown_
 
 RECIPES = training.RECIPES | {"more-series": training.RECIPES["default"]}  # the series of test too, without labels
 TITLES = {"default": "TimeMAE", "paper": "TimeMAE of the paper", "more-series": "TimeMAE, with the series of test"}
+# Methods that take long may have fewer seeds than the others.
+SOME_SEEDS = {"patchtst_seeds": "PatchTST", "more_series_seeds": TITLES["more-series"]}
 
 Scores = dict[str, float]  # test accuracy by part of the labels
 
@@ -79,6 +81,10 @@ class Comparison:
     @property
     def has_patchtst(self) -> bool:
         return self.seed in self.arguments.patchtst_seeds
+
+    @property
+    def recipes(self) -> list[str]:
+        return [name for name in RECIPES if name != "more-series" or self.seed in self.arguments.more_series_seeds]
 
     @property
     def num_labels(self) -> int:
@@ -217,14 +223,15 @@ class Comparison:
 
     def before_test(self) -> None:
         """All pre-training."""
-        seconds = {recipe: self.pretrain(recipe)["seconds"] for recipe in RECIPES}
+        seconds = {recipe: self.pretrain(recipe)["seconds"] for recipe in self.recipes}
         if self.has_patchtst:
             self.pretrain_patchtst(seconds["default"])
 
     def on_test(self) -> dict[str, Scores]:
         """Test accuracy by method and part of the labels."""
         scores = {}
-        for recipe, title in TITLES.items():
+        for recipe in self.recipes:
+            title = TITLES[recipe]
             scores[f"{title}, FineLast"] = self.fine_last(recipe, True)
             scores[f"{title}, FineAll"] = self.fine_all(recipe, True)
         scores["TimeMAE untrained, FineLast"] = self.fine_last("default", False)
@@ -261,25 +268,26 @@ def main() -> None:
     parser.add_argument("--learning_rate", type=float, default=3e-4, help="of fine-tuning")
     parser.add_argument("--learning_rate_from_scratch", type=float, default=1e-3)
     parser.add_argument("--rockets", nargs="*", choices=rockets.ROCKETS, default=list(rockets.ROCKETS))
-    parser.add_argument("--patchtst_seeds", type=int, nargs="*", help="seeds of PatchTST; default: --seeds")
+    for name, method in SOME_SEEDS.items():
+        parser.add_argument(f"--{name}", type=int, nargs="*", help=f"seeds of {method}; default: --seeds")
     arguments = parser.parse_args()
-    if arguments.patchtst_seeds is None:
-        arguments.patchtst_seeds = arguments.seeds
+    for name in SOME_SEEDS:
+        chosen = getattr(arguments, name)
+        seeds = arguments.seeds if chosen is None else [seed for seed in arguments.seeds if seed in chosen]
+        setattr(arguments, name, seeds)
     if len(arguments.datasets) != len(arguments.patch_lengths):
         parser.error(f"expected {len(arguments.datasets)} --patch_lengths, got {len(arguments.patch_lengths)}")
 
-    runs = len(arguments.datasets) * len(arguments.seeds)
-    kinds = dict.fromkeys(["pretraining.json", "fine_last.json", "fine_all.json"], len(RECIPES)) | {
-        "untrained.json": 1
-    }
-    kinds |= {"from_scratch.json": 1, "rocket.json": len(arguments.rockets)}
-    parts = {kind: runs * count for kind, count in kinds.items()}
-    of_patchtst = (
-        arguments.seeds if arguments.patchtst_seeds is None else {*arguments.seeds} & {*arguments.patchtst_seeds}
+    seeds, more = len(arguments.seeds), len(arguments.more_series_seeds)
+    of_recipes = (len(RECIPES) - 1) * seeds + more
+    per_dataset = dict.fromkeys(["pretraining.json", "fine_last.json", "fine_all.json"], of_recipes)
+    per_dataset |= dict.fromkeys(["untrained.json", "from_scratch.json"], seeds)
+    per_dataset |= {"rocket.json": seeds * len(arguments.rockets)}
+    per_dataset |= dict.fromkeys(
+        ["patchtst.json", "patchtst_fine_last.json", "patchtst_fine_all.json"], len(arguments.patchtst_seeds)
     )
-    for kind in ("patchtst.json", "patchtst_fine_last.json", "patchtst_fine_all.json"):
-        parts[kind] = len(of_patchtst) * len(arguments.datasets)
-    free = ["datasets", "patch_lengths", "seeds", "rockets", "patchtst_seeds"]
+    free = ["datasets", "patch_lengths", "seeds", "rockets", *SOME_SEEDS]
+    parts = {kind: count * len(arguments.datasets) for kind, count in per_dataset.items()}
     study = Study("few labels", arguments, free=free, parts=parts)
     sets = list(zip(arguments.datasets, arguments.patch_lengths, strict=True))
     comparisons = [

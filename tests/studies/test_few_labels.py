@@ -14,11 +14,12 @@ def test_all_methods_see_the_same_labels_and_nothing_is_made_twice(run_study, tm
         *("few_labels.py", "--datasets", "JapaneseVowels", "--patch_lengths", 3, "--fractions", 0.05, 1.0),
         *flags(output_dir="few", epochs=1, min_steps=4, fine_tuning_steps=2),
     ]
-    run_study(*command, "--seeds", 0, "--rockets", "MiniRocket", "--patchtst_seeds")
+    run_study(*command, "--seeds", 0, "--rockets", "MiniRocket", "--patchtst_seeds", "--more_series_seeds")
     capsys.readouterr()
     run_study(*command, "--seeds", 0, "--rockets", "MiniRocket")
     printed = capsys.readouterr().out
     assert "seed-0/PatchTST/patchtst.json" in printed and "seed-0/PatchTST/patchtst_fine_all.json" in printed
+    assert "seed-0/more-series/pretraining.json" in printed
     assert "seed-0/default/pretraining.json" not in printed and "seed-0/MiniRocket" not in printed
     metrics = read_results(tmp_path / "few")["metrics"]
     methods = metrics["accuracy"]["JapaneseVowels-3"]
