@@ -368,7 +368,7 @@ class Worker:
         }
 
 
-def take_turns(cases: dict[str, Case], rounds: int, *what: str) -> dict[str, dict[str, dict[str, Any]]]:
+def take_turns(cases: dict[Any, Case], rounds: int, *what: str) -> dict[str, dict[Any, dict[str, Any]]]:
     """
     Times the cases in alternation, some steps at a time, for each of the measurements `what` of [`serve`]. Returns for
     each of these its row of each case; `speedup` is over the first case.

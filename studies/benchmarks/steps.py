@@ -63,12 +63,11 @@ def grow(sizes: SimpleNamespace) -> dict[str, dict[str, Any]]:
     result = {}
     for name, cases in sweeps.items():
         key = name.split(",")[0]
+        timed = take_turns({case[key]: case for case in cases}, sizes.rounds // 3 + 1, "seconds")["seconds"]
         rows = []
         for case in cases:
-            with Worker(**case, warmup=1, repeats=3) as worker:
-                row = worker.summary(worker.ask("seconds"))
-                row["gflops"] = worker.ask("flops") / 1e9
-            rows.append({key: case[key], **row})
+            with Worker(**case, warmup=0) as worker:
+                rows.append({key: case[key], **timed[case[key]], "gflops": worker.ask("flops") / 1e9})
         logs = {column: np.log([row[column] for row in rows]) for column in (key, "ms", "peak_mb", "gflops")}
         exponents = {column: np.polyfit(logs[key], logs[column], 1)[0] for column in ("ms", "peak_mb", "gflops")}
         result[name] = {"rows": rows, "exponents": exponents}
