@@ -1,3 +1,6 @@
+import itertools
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -5,11 +8,13 @@ from conftest import flags, read_results
 from datasets import ClassLabel, Dataset, Features, List, Value
 
 import patchtst
+import training
 from timemae import TimeMAEFeatureExtractor
 
 
 @pytest.mark.slow
-def test_all_methods_see_the_same_labels_and_nothing_is_made_twice(run_study, tmp_path, capsys):
+def test_all_methods_see_the_same_labels_and_nothing_is_made_twice(run_study, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(patchtst, "steps_in", lambda *arguments: 2)
     command = [
         *("few_labels.py", "--datasets", "JapaneseVowels", "--patch_lengths", 3, "--fractions", 0.05, 1.0),
         *flags(output_dir="few", epochs=1, min_steps=4, fine_tuning_steps=2),
@@ -31,6 +36,26 @@ def test_all_methods_see_the_same_labels_and_nothing_is_made_twice(run_study, tm
     pairs = [test["pair"] for test in metrics["planned_comparisons"]["JapaneseVowels-3"]["0.05"]]
     assert ["TimeMAE, FineAll", "MiniRocket"] in pairs
     assert (tmp_path / "few" / "few_labels.png").stat().st_size > 10_000
+
+
+class Stepping:
+    """A trainer that does nothing in its steps."""
+
+    def __init__(self, num_steps: int):
+        self.num_steps, self.callbacks = num_steps, []
+        self.add_callback = self.callbacks.append
+
+    def train(self) -> None:
+        for _ in range(self.num_steps):
+            for callback in self.callbacks:
+                callback.on_step_begin()
+
+
+def test_steps_are_counted_that_fit_into_seconds(monkeypatch):
+    clock = itertools.count(0, 0.5)  # a step takes half a second
+    monkeypatch.setattr(training, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    assert training.steps_in(60.0, Stepping) == 120
+    assert training.steps_in(0.1, Stepping) == 1
 
 
 def test_patchtst_gets_series_of_one_length():
