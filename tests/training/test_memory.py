@@ -5,6 +5,10 @@ import subprocess
 import sys
 
 import pytest
+from datasets import Dataset
+
+from timemae import TimeMAEFeatureExtractor, TimeMAEForPreTraining
+from training_timemae import PreTrainingArguments, TimeMAETrainer, extract_features
 
 
 # Takes and frees 4 MB again and again, from a malloc that gives them back each time unless it is told to keep them;
@@ -44,3 +48,14 @@ def test_freed_memory_is_kept():
     assert times_fetched("keep") < 1
     # The user's own settings stay.
     assert times_fetched("keep", MALLOC_TRIM_THRESHOLD_="131072") > 19
+
+
+def test_trainers_and_features_keep_it(tiny_config, tmp_path, monkeypatch):
+    calls = []
+    for module in ("trainers", "probe"):
+        monkeypatch.setattr(f"training_timemae.{module}.keep_freed_memory", lambda name=module: calls.append(name))
+    model = TimeMAEForPreTraining(tiny_config)
+    TimeMAETrainer(model, PreTrainingArguments(str(tmp_path), use_cpu=True, eval_strategy="no"))
+    rows = Dataset.from_dict({"past_values": [[[0.0, 1.0, 2.0]] * 40]})
+    extract_features(model, rows, TimeMAEFeatureExtractor(num_channels=3, normalization="none"), progress=False)
+    assert calls == ["trainers", "probe"]
