@@ -272,9 +272,10 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, nargs="*", help=f"seeds of {method}; default: --seeds")
     arguments = parser.parse_args()
     for name in SOME_SEEDS:
-        chosen = getattr(arguments, name)
-        seeds = arguments.seeds if chosen is None else [seed for seed in arguments.seeds if seed in chosen]
-        setattr(arguments, name, seeds)
+        if getattr(arguments, name) is None:
+            setattr(arguments, name, arguments.seeds)
+        elif unknown := {*getattr(arguments, name)} - {*arguments.seeds}:
+            parser.error(f"expected --{name} to be some of --seeds {arguments.seeds}, got {sorted(unknown)} as well")
     if len(arguments.datasets) != len(arguments.patch_lengths):
         parser.error(f"expected {len(arguments.datasets)} --patch_lengths, got {len(arguments.patch_lengths)}")
 

@@ -38,6 +38,16 @@ def test_all_methods_see_the_same_labels_and_nothing_is_made_twice(run_study, tm
     assert (tmp_path / "few" / "few_labels.png").stat().st_size > 10_000
 
 
+def test_a_method_can_have_no_seeds_of_its_own(run_study, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        run_study(
+            *("few_labels.py", "--datasets", "JapaneseVowels", "--patch_lengths", 3, "--output_dir", "few"),
+            *("--seeds", 0, 1, "--more_series_seeds", 1, 2),
+        )
+    assert "expected --more_series_seeds to be some of --seeds [0, 1], got [2] as well" in capsys.readouterr().err
+    assert not (tmp_path / "few").exists()
+
+
 class Stepping:
     """A trainer that does nothing in its steps."""
 
