@@ -123,17 +123,17 @@ class TimeMAEConfig(PreTrainedConfig):
             a random projection of what the patch embedding reads and a random codebook, both frozen, as in BEST-RQ
             (Chiu et al., 2022).
         tokenizer_projection_size (`int`, defaults to 16):
-            Dimensions of that projection.
+            Dimensions of that projection; a learned tokenizer has none.
         gumbel_temperature (`float`, defaults to 1.0):
-            Temperature of the Gumbel-softmax of equation (3). It shapes the gradient of equation (4); the codeword
-            that is drawn does not depend on it.
+            Temperature of the Gumbel-softmax of equation (3), of the learned tokenizer. It shapes the gradient of
+            equation (4); the codeword that is drawn does not depend on it.
         gumbel_noise_scale (`float`, defaults to 1.0):
-            Factor on the Gumbel noise that is added to the codeword scores in training. 0 takes the best-scoring
-            codeword, which is also what evaluation does.
+            Factor on the Gumbel noise that is added to the learned tokenizer's codeword scores in training. 0 takes
+            the best-scoring codeword, which is also what evaluation does.
         codeword_gradient (`"straight_through"` or `"detached"`, defaults to `"detached"`):
-            Whether the codeword labels carry a gradient to the tokenizer, equation (4), or none, as in the
-            original code. With the gradient the tokenizer learns to give the codewords that are easy to predict: on
-            HAR the codebook collapses to about two codewords within ten epochs.
+            Whether the codeword labels carry a gradient to the tokenizer, equation (4), or none, as in the original
+            code and where the tokenizer does not learn. With the gradient the tokenizer learns to give the codewords
+            that are easy to predict: on HAR the codebook collapses to about two codewords within ten epochs.
         label_smoothing (`float`, defaults to 0.2):
             Label smoothing of the codeword cross-entropy.
         mcc_loss_weight (`float`, defaults to 1.0):
@@ -146,21 +146,24 @@ class TimeMAEConfig(PreTrainedConfig):
             Start of the learned scalar on each sub-layer's output, which the residual sum adds; 1e-8 in the original
             code. `None`: no gates.
         initializer_range (`float`, *optional*):
-            Standard deviation of the normal initialisation of all weight matrices, the position table and the mask
-            token. If not given, as in the original code: Xavier-normal linear layers, a standard normal position
-            table and mask token, and torch's default (Kaiming-uniform) for the patch convolution.
+            Standard deviation of the normal initialisation of all weight matrices but those of `patch_statistics`, and
+            of the mask token. If not given, as in the original code: Xavier-normal linear layers, a standard normal
+            mask token, and torch's default (Kaiming-uniform) for the patch convolution.
         position_initializer_range (`float`, *optional*, defaults to 0.1):
-            Standard deviation of the initial position table alone, beside patch embeddings with one of about 0.6. If
-            None, `initializer_range`, or 1 as in the original code.
+            Standard deviation of the initial position table, beside patch embeddings with one of about 0.6; BERT
+            (Devlin et al., 2019) has both alike and small. If None, `initializer_range`, or 1 as in the original code.
         patch_statistics (`bool`, defaults to True):
             Whether the patch embedding reads, beside the values of a patch, these normalised by themselves, their mean
             and the logarithm of their amplitude spectrum, by channel; similar to NuTime (Lin et al., 2024).
         pooling (`"mean"`, `"mean_max_std"` or `"attention"`, defaults to `"mean_max_std"`):
             How the patches of a series become its features and what the classification head reads: their mean, as in
-            the paper; mean, maximum and standard deviation side by side; or a weighted mean whose weights are learned.
+            the paper; mean, maximum and standard deviation side by side, as speaker recognition has mean and deviation
+            (Snyder et al., 2018); or attention with one query (Okabe et al., 2018), which starts as the mean, learns
+            along with the classification head, and for a linear probe of a pre-trained model is the mean.
         num_pooled_layers (`int`, *optional*):
             How many layers are pooled side by side, evenly spaced from the embeddings to the last one; 1 is the last.
-            Defaults to 3, or to all where there are fewer; with `encoder_projection` to 1.
+            Features of BERT are of several layers, too (Devlin et al., 2019, Section 5.3). Defaults to 3, or to all
+            where there are fewer; with `encoder_projection` to 1.
         layer_norm_eps (`float`, defaults to 1e-5):
             Epsilon of the layer normalisations.
         encoder_config (`PreTrainedConfig` or `dict`, *optional*):
@@ -357,6 +360,11 @@ class TimeMAEConfig(PreTrainedConfig):
                 raise ValueError(f"expected a finite `{name}` above 0, or None, got {value}")
         if self.residual_gate_init is not None and not math.isfinite(self.residual_gate_init):
             raise ValueError(f"expected a finite `residual_gate_init`, or None, got {self.residual_gate_init}")
+        if self.codeword_gradient == "straight_through" and self.tokenizer_type != "learned":
+            raise ValueError(
+                'expected `tokenizer_type="learned"` with `codeword_gradient="straight_through"`, as no other learns '
+                f"by a gradient, got {self.tokenizer_type!r}"
+            )
         if self.mcc_loss_weight == self.mrr_loss_weight == 0:
             raise ValueError("expected `mcc_loss_weight` or `mrr_loss_weight` above 0, got 0 for both")
         if not 0 <= self.momentum <= 1:

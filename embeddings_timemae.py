@@ -1,6 +1,7 @@
 # Copyright 2026 The TimeMAE for Hugging Face authors. Licensed under the Apache License, Version 2.0.
 """Series to patches to embeddings (Section 3.3.1), and the checks of what comes in."""
 
+import contextlib
 import math
 from collections.abc import Callable
 
@@ -33,6 +34,14 @@ class TimeMAEPatchEmbedding(nn.Conv1d):
         return F.linear(patches, self.weight.transpose(1, 2).flatten(1), self.bias)
 
 
+def without_autocast(tensor: torch.Tensor) -> contextlib.AbstractContextManager:
+    """Returns a context in which what is computed from `tensor` keeps its precision, also under autocast."""
+    device = tensor.device.type
+    if device != "meta" and torch.is_autocast_enabled(device):  # "meta" has no autocast to ask for
+        return torch.autocast(device, enabled=False)
+    return contextlib.nullcontext()
+
+
 def describe_patches(patches: torch.Tensor, observed: torch.Tensor | None = None) -> tuple[torch.Tensor, ...]:
     """
     Computes what a linear map of the values cannot see, by channel: each patch normalised by itself, its mean and the
@@ -56,10 +65,12 @@ def describe_patches(patches: torch.Tensor, observed: torch.Tensor | None = None
     mean = patches.sum(2, keepdim=True) / count
     centred = (patches - mean) * weights
     deviation = (centred.square().sum(2, keepdim=True) / count + SMALLEST_DEVIATION**2).sqrt()
-    # The discrete Fourier transform, as a product with a small matrix: exports, and runs in any precision.
+    # The discrete Fourier transform, as a product with a small matrix: exports, and runs in any precision. In half
+    # precision the small parts of a spectrum would drown in the errors of the large ones.
     steps = torch.arange(patch_length, device=patches.device, dtype=patches.dtype)
     angles = 2 * math.pi / patch_length * steps * steps[1 : patch_length // 2 + 1, None]
-    waves = torch.cat([angles.cos(), angles.sin()]) @ centred
+    with without_autocast(patches):
+        waves = torch.cat([angles.cos(), angles.sin()]) @ centred
     power = waves.square().unflatten(2, (2, -1)).sum(2) / count
     # From [log SMALLEST_AMPLITUDE, 1] to about [-3, 2], nearly as wide as the values.
     log_amplitude = ((power + SMALLEST_AMPLITUDE**2).log() / 2 + 2) / 1.5 * weights.amax(2, keepdim=True)
@@ -253,4 +264,5 @@ __all__ = [
     "TimeMAEStatisticsEmbedding",
     "describe_patches",
     "group_sizes",
+    "without_autocast",
 ]

@@ -730,13 +730,17 @@ class TimeMAEForTimeSeriesClassification(TimeMAEPreTrainedModel):
         self.post_init()
 
     def freeze_encoder(self) -> None:
-        """Trains the head only (FineLast): no gradient for the encoder, and no dropout in it."""
+        """
+        Trains the head only (FineLast), and the query of attention pooling: no gradient for the encoder, and no
+        dropout in it.
+        """
         self.timemae.requires_grad_(False)
+        self.timemae.pooling.requires_grad_(True)
         self.timemae.eval()
 
     def train(self, mode: bool = True):
         super().train(mode)
-        if not any(parameter.requires_grad for parameter in self.timemae.parameters()):
+        if not any(parameter.requires_grad for parameter in self.timemae.encoder.parameters()):
             self.timemae.eval()
         return self
 

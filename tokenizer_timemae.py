@@ -14,12 +14,12 @@ from transformers import initialization as init
 
 try:
     from .configuration_timemae import TimeMAEConfig
-    from .embeddings_timemae import describe_patches, group_sizes
+    from .embeddings_timemae import describe_patches, group_sizes, without_autocast
 except ImportError:
     if __package__:
         raise
     from configuration_timemae import TimeMAEConfig
-    from embeddings_timemae import describe_patches, group_sizes
+    from embeddings_timemae import describe_patches, group_sizes, without_autocast
 
 
 class RandomProjectionTokenizer(nn.Module):
@@ -62,8 +62,9 @@ class RandomProjectionTokenizer(nn.Module):
         if self.patch_statistics:
             groups.extend(describe_patches(patches.float(), observed))
         inputs = torch.cat([group * max(1, group.shape[-1]) ** -0.5 for group in groups], dim=-1)
-        projected = inputs.to(self.projection.dtype) @ self.projection
-        return F.linear(projected, F.normalize(self.codebook, dim=-1)).argmax(-1)
+        with without_autocast(inputs):  # so that a patch has the same codeword in any precision
+            projected = inputs.to(self.projection.dtype) @ self.projection
+            return F.linear(projected, F.normalize(self.codebook, dim=-1)).argmax(-1)
 
 
 __all__ = ["RandomProjectionTokenizer"]

@@ -223,7 +223,7 @@ def _draw_groups(num_groups: int, size: float, seed: int) -> list[np.ndarray]:
 
 
 def _fold_groups(groups: np.ndarray, classes: np.ndarray, size: float, seed: int) -> list[np.ndarray]:
-    """Returns several choices of groups, each of some neighbouring folds that hold the classes in their shares."""
+    """Returns several choices of groups, each of some folds that hold the classes in their shares."""
     from sklearn.model_selection import StratifiedGroupKFold
 
     num_folds = min(int(groups.max()) + 1, NUM_FOLDS)
@@ -231,6 +231,8 @@ def _fold_groups(groups: np.ndarray, classes: np.ndarray, size: float, seed: int
     classes, groups = _thin_out(classes, groups)
     folds = [np.unique(groups[rows]) for _, rows in splitter.split(groups, classes, groups)]
     num_taken = max(1, round(size * num_folds))
+    # The splitter shuffles only groups whose classes spread alike: of few large ones all seeds give the same folds.
+    folds = [folds[fold] for fold in np.random.default_rng(seed).permutation(num_folds)]
     around = folds + folds  # so that a choice may begin at any fold
     return [np.concatenate(around[first : first + num_taken]) for first in range(num_folds)]
 

@@ -22,7 +22,15 @@ from transformers import PreTrainedModel
 
 from data_timemae import summarise
 from feature_extraction_timemae import TimeMAEFeatureExtractor
-from training_timemae import check_same_settings, extract_features, lock_output_dir, write_json, write_results
+from training_timemae import (
+    check_same_settings,
+    extract_features,
+    lock_output_dir,
+    markdown_table,
+    provenance,
+    write_json,
+    write_results,
+)
 
 
 # --- A study and its output directory ---
@@ -63,6 +71,7 @@ class Study:
         self.parts = Counter(parts)
         self._asked: set[Path] = set()
         self._seconds: dict[str, list[float]] = {}  # by kind, of the parts that this call has made
+        self._noted = False  # whether `calls.json` has this call
         self._lock = contextlib.ExitStack()  # until `finish`, or until the study or its process ends
         self._lock.enter_context(lock_output_dir(self.output_dir))
         check_same_settings(self.output_dir, name, self.settings(without=("output_dir", *free)))
@@ -91,11 +100,24 @@ class Study:
         self._asked.add(path)
         if path.is_file():
             return
+        self._note_call()
         started = time.time()
         write()
         self._seconds.setdefault(path.name, []).append(time.time() - started)
         total = len(self._asked) + sum(self.parts_left().values())
         print(f"[{len(self._asked)}/{total}, about {as_duration(self.seconds_left())} left] {name}", flush=True)
+
+    def _note_call(self) -> None:
+        """Notes the command and the commit of this call in `calls.json`, before it makes its first part."""
+        if not self._noted:
+            origin = provenance()
+            calls = [*self._calls(), {name: origin[name] for name in ("command", "commit")}]
+            write_json(self.output_dir / "calls.json", calls)
+            self._noted = True
+
+    def _calls(self) -> list[dict[str, Any]]:
+        path = self.output_dir / "calls.json"
+        return json.loads(path.read_text()) if path.is_file() else []
 
     def parts_left(self) -> dict[str, int]:
         """Returns how many parts of each kind the study has not yet been asked for."""
@@ -119,12 +141,13 @@ class Study:
 
     def finish(self, metrics: dict[str, Any], title: str | None = None, table: str | None = None) -> None:
         """
-        Ends the study: writes results.json with the metrics and where they come from, and, with a title and a table in
-        Markdown, report.md; prints the table.
+        Ends the study: writes results.json with the metrics and where they come from, among the metrics `calls`, the
+        command and commit of each call that made a part; and, with a title and a table in Markdown, report.md; prints
+        the table.
         """
         seeds = getattr(self.arguments, "seeds", None)
         settings = self.settings() if seeds is None else {**self.settings(), "seed": seeds}
-        write_results(self.output_dir, metrics, settings, self.started)
+        write_results(self.output_dir, metrics | {"calls": self._calls()}, settings, self.started)
         if table is not None:
             note = "" if seeds is None else f"Seeds {' '.join(map(str, seeds))}.\n\n"
             (self.output_dir / "report.md").write_text(f"# {title}\n\n{note}{table}\n")
@@ -158,6 +181,13 @@ def make_parser(
     if seeds is not None:
         parser.add_argument("--seeds", type=int, nargs="+", default=list(seeds))
     return parser
+
+
+def check_names(parser: argparse.ArgumentParser, datasets: Sequence[str]) -> None:
+    """Ends the program where two data sets have one name, by which their parts would be told apart."""
+    names = Counter(Path(dataset).stem for dataset in datasets)
+    if twice := [name for name, count in names.items() if count > 1]:
+        parser.error(f"expected data sets with different file names, got {', '.join(twice)} more than once")
 
 
 # --- Data and training ---
@@ -244,7 +274,7 @@ def paired_difference(first: Sequence[float], second: Sequence[float], level: fl
 
 
 def compare_planned(
-    scores: Mapping[str, Sequence[float]], pairs: Sequence[tuple[str, str]], level: float = 0.95
+    scores: Mapping[Any, Sequence[float]], pairs: Sequence[tuple[Any, Any]], level: float = 0.95
 ) -> list[dict[str, Any]]:
     """
     Tests the comparisons that were planned before the scores were read.
@@ -275,6 +305,17 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     corrected = np.empty(len(values))
     corrected[order] = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1)).clip(max=1)
     return [None if p is None else float(value) for p, value in zip(p_values, corrected, strict=True)]
+
+
+def planned_table(titles: Sequence[str], tests: Sequence[Mapping[str, Any]]) -> str:
+    """Returns what [`compare_planned`] returns, accuracies in 0 to 1 compared, in Markdown; a title for each test."""
+    rows = []
+    for title, test in zip(titles, tests, strict=True):
+        interval, p = test["interval"], test["p_holm"]
+        ends = "" if interval is None else "{:+.1f} to {:+.1f}".format(*(100 * end for end in interval))
+        rows.append([title, f"{100 * test['difference']:+.1f}", ends, "" if p is None else f"{p:.2g}"])
+    head = ["planned comparison", "difference in points", "95% interval", f"p (Holm, {len(tests)} comparisons)"]
+    return markdown_table(head, rows)
 
 
 # --- Pictures ---

@@ -43,16 +43,6 @@ from training_timemae.metrics import ClassificationMetrics
 
 LABELLED = 0.8  # part of train that the probe and fine-tuning see
 PROBE_EVERY = 5  # epochs of pre-training
-# What the code published with the paper has, beside what `TimeMAEConfig.paper` says.
-CONFIG: dict[str, Any] = {"mask_scope": "batch", "residual_gate_init": 1e-8}
-SETTINGS: dict[str, Any] = {
-    "per_device_train_batch_size": 128,
-    "learning_rate": 1e-3,
-    "lr_scheduler_type": "constant",
-    "warmup_steps": 0,
-    "max_grad_norm": 0.0,
-}
-
 Course = dict[str, dict[str, float]]  # accuracy and macro-F1 on test by epoch
 
 
@@ -98,7 +88,7 @@ class Run:
             size = {**describe(self.data), "patch_length": self.arguments.patch_length}
             series = self.data["train"].select_columns("past_values")
             training.pretrain(
-                TimeMAEConfig.paper(**CONFIG, **size),
+                TimeMAEConfig.paper(**training.ORIGINAL_CONFIG, **size),
                 series,
                 self.extractor,
                 output,
@@ -106,7 +96,7 @@ class Run:
                 epochs=epochs,
                 min_steps=1,
                 callbacks=[course],
-                **SETTINGS,
+                **training.ORIGINAL_BATCHES,
             )
             return course.probed
 
@@ -130,7 +120,9 @@ class Run:
             set_seed(self.seed)
             num_labels = self.labelled.features["labels"].num_classes
             model = TimeMAEForTimeSeriesClassification.from_pretrained(source, num_labels=num_labels)
-            steps = training.count_steps(len(self.labelled), SETTINGS["per_device_train_batch_size"], epochs, 1)
+            steps = training.count_steps(
+                len(self.labelled), training.ORIGINAL_BATCHES["per_device_train_batch_size"], epochs, 1
+            )
             training.fine_tune(
                 model,
                 self.labelled,
@@ -141,7 +133,7 @@ class Run:
                 head_init="random",
                 callbacks=[course],
                 weight_decay=0.0,
-                **SETTINGS,
+                **training.ORIGINAL_BATCHES,
             )
             return course.probed
 

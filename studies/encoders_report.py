@@ -5,7 +5,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from base import draw_against_labels
+from base import draw_against_labels, planned_table
 from training_timemae import markdown_table, mean_and_deviation
 
 
@@ -67,17 +67,9 @@ def as_tables(results: dict[str, Any], tests: list[dict[str, Any]]) -> str:
     kinds = list(next(iter(results.values()))["searches"])
     tables.append(markdown_table(["chosen", *kinds, "seconds of pre-training"], rows))
     if tests:
-        rows = [
-            [
-                f"{MODES[test['mode']]}, {100 * float(test['labels']):g}%: {test['pair'][0]} minus {test['pair'][1]}",
-                f"{100 * test['difference']:+.1f}",
-                ""
-                if test["interval"] is None
-                else "{:+.1f} to {:+.1f}".format(*(100 * end for end in test["interval"])),
-                "" if test["p_holm"] is None else f"{test['p_holm']:.2g}",
-            ]
+        titles = [
+            f"{MODES[test['mode']]}, {100 * float(test['labels']):g}%: {' minus '.join(test['pair'])}"
             for test in tests
         ]
-        head = ["planned comparison", "difference in points", "95% interval", f"p (Holm, {len(tests)} comparisons)"]
-        tables.append(markdown_table(head, rows))
+        tables.append(planned_table(titles, tests))
     return "\n\n".join(tables)

@@ -9,8 +9,11 @@ MiniRocket and MultiRocket-Hydra (aeon) and PatchTST (transformers).
 A seed draws weights, order and labels; of one seed all methods get the same labels, at least one a class, and the
 labels of a smaller part are among those of a larger one. Pre-training sees all series of train without labels, and
 for one of the methods those of test too. Nothing is chosen on validation, so train is whole: fine-tuning takes a fixed
-number of steps. PatchTST, which attends in each channel, is pre-trained for as many seconds as the default recipe was,
-and fine-tuned for as many steps from a new head. Labels of test are read once, after all pre-training.
+number of steps. Both recipes see each series as often, which is less often than in the paper. PatchTST, which attends
+in each channel, is pre-trained for as many seconds as the default recipe was, and fine-tuned for as many steps from a
+new head. A call reads labels of test after all of its pre-training.
+
+Comparisons are planned in `PLANNED`, for all parts of the labels, and those of one set are corrected together.
 
 Leaves in the output directory results.json, report.md and few_labels.png. The same command again takes up where it
 stopped; more data sets, seeds or methods may be added on the same directory.
@@ -19,6 +22,7 @@ stopped; more data sets, seeds or methods may be added on the same directory.
 import argparse
 import functools
 import itertools
+import statistics
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,7 +35,17 @@ from transformers import PatchTSTModel, set_seed
 import patchtst
 import rockets
 import training
-from base import Study, compare_planned, describe, draw_against_labels, features_and_labels, make_parser, over_seeds
+from base import (
+    Study,
+    check_names,
+    compare_planned,
+    describe,
+    draw_against_labels,
+    features_and_labels,
+    make_parser,
+    over_seeds,
+    planned_table,
+)
 from data_timemae import load_time_series
 from data_timemae.splits import take_fraction
 from feature_extraction_timemae import TimeMAEFeatureExtractor
@@ -40,11 +54,22 @@ from training_timemae import fit_linear_probe, make_feature_extractor, markdown_
 
 
 RECIPES = training.RECIPES | {"more-series": training.RECIPES["default"]}  # the series of test too, without labels
-TITLES = {"default": "TimeMAE", "paper": "TimeMAE of the paper", "more-series": "TimeMAE, with the series of test"}
+TITLES = {"default": "TimeMAE", "paper": "recipe of the paper", "more-series": "TimeMAE, with the series of test"}
 # Methods that take long may have fewer seeds than the others.
 SOME_SEEDS = {"patchtst_seeds": "PatchTST", "more_series_seeds": TITLES["more-series"]}
+# Each minus the other. PatchTST and the series of test may have fewer seeds, and are shown beside the others.
+PLANNED = [
+    ("TimeMAE, FineAll", "MiniRocket"),
+    ("TimeMAE, FineAll", "MultiRocket-Hydra"),
+    ("TimeMAE, FineAll", "recipe of the paper, FineAll"),
+    ("TimeMAE, FineAll", "TimeMAE, from scratch, FineAll"),
+    ("TimeMAE, FineLast", "MiniRocket"),
+    ("TimeMAE, FineLast", "TimeMAE, untrained, FineLast"),
+]
 
-Scores = dict[str, float]  # test accuracy by part of the labels
+Score = dict[str, float]  # test accuracy by part of the labels
+Scores = dict[str, dict[str, list[float]]]  # the same over seeds, by method
+Summary = dict[str, dict[str, dict[str, Any]]]  # what `over_seeds` makes of it
 
 
 class Comparison:
@@ -114,10 +139,10 @@ class Comparison:
 
         return self.study.once(output / "pretraining.json", work)
 
-    def fine_last(self, recipe: str, pretrained: bool) -> Scores:
+    def fine_last(self, recipe: str, pretrained: bool) -> Score:
         """FineLast of the pre-trained encoder, or of an untrained one."""
 
-        def work() -> Scores:
+        def work() -> Score:
             set_seed(self.seed)
             model = (
                 TimeMAEForPreTraining.from_pretrained(self.directory / recipe)
@@ -129,12 +154,12 @@ class Comparison:
         kind = "fine_last.json" if pretrained else "untrained.json"
         return self.study.once(self.directory / recipe / kind, work)
 
-    def fine_all(self, recipe: str, pretrained: bool) -> Scores:
+    def fine_all(self, recipe: str, pretrained: bool) -> Score:
         """FineAll of the pre-trained encoder, or of a new one."""
         kind = "fine_all" if pretrained else "from_scratch"
         output = self.directory / recipe / kind
 
-        def work() -> Scores:
+        def work() -> Score:
             scores = {}
             for part, labelled in self.labelled().items():
                 set_seed(self.seed)
@@ -156,17 +181,17 @@ class Comparison:
         return self.study.once(self.directory / recipe / f"{kind}.json", work)
 
     def fine_tuning(self, pretrained: bool) -> dict[str, Any]:
-        """Head and arguments of fine-tuning; a new encoder has a higher rate and a random head."""
+        """Head and arguments of fine-tuning; a new encoder has a random head and a higher rate."""
         rate = self.arguments.learning_rate if pretrained else self.arguments.learning_rate_from_scratch
         head = "probe" if pretrained else "random"
         return {"max_steps": self.arguments.fine_tuning_steps, "learning_rate": rate, "head_init": head}
 
     # --- Others ---
 
-    def rocket(self, name: str) -> Scores:
+    def rocket(self, name: str) -> Score:
         """One of aeon's classifiers."""
 
-        def work() -> Scores:
+        def work() -> Score:
             test, length = self.data["test"], self.size["sequence_length"]
             return {
                 part: accuracy_score(
@@ -186,23 +211,24 @@ class Comparison:
         )
         return self.study.once(output / "patchtst.json", work)
 
-    def patchtst_fine_last(self) -> Scores:
+    def patchtst_fine_last(self) -> Score:
         """FineLast of PatchTST."""
 
-        def work() -> Scores:
+        def work() -> Score:
             model = PatchTSTModel.from_pretrained(self.directory / "PatchTST", do_mask_input=False)
             return self.probe(lambda dataset: patchtst.extract_features(model, dataset, self.extractor))
 
         return self.study.once(self.directory / "PatchTST" / "patchtst_fine_last.json", work)
 
-    def patchtst_fine_all(self) -> Scores:
+    def patchtst_fine_all(self) -> Score:
         """FineAll of PatchTST."""
         output = self.directory / "PatchTST" / "fine_all"
 
-        def work() -> Scores:
+        def work() -> Score:
             scores = {}
             for part, labelled in self.labelled().items():
-                steps, rate = self.arguments.fine_tuning_steps, self.arguments.learning_rate
+                # Its head is new, as that of the encoder from scratch is.
+                steps, rate = self.arguments.fine_tuning_steps, self.arguments.learning_rate_from_scratch
                 directory = self.directory / "PatchTST"
                 trainer = patchtst.fine_tune(directory, labelled, self.extractor, output, self.seed, steps, rate)
                 prediction = trainer.predict(self.data["test"])
@@ -211,7 +237,7 @@ class Comparison:
 
         return self.study.once(self.directory / "PatchTST" / "patchtst_fine_all.json", work)
 
-    def probe(self, features_of: Callable[[Dataset], np.ndarray]) -> Scores:
+    def probe(self, features_of: Callable[[Dataset], np.ndarray]) -> Score:
         """Test accuracy of a linear probe on features, for each part of the labels."""
         test, truth = features_of(self.data["test"]), self.data["test"]["labels"][:]
         return {
@@ -221,40 +247,59 @@ class Comparison:
 
     # --- All ---
 
-    def before_test(self) -> None:
-        """All pre-training."""
-        seconds = {recipe: self.pretrain(recipe)["seconds"] for recipe in self.recipes}
+    @functools.cached_property
+    def courses(self) -> dict[str, dict[str, Any]]:
+        """All pre-training: by method its `steps` and `seconds`, and what else is known of its course."""
+        courses = {TITLES[recipe]: self.pretrain(recipe) for recipe in self.recipes}
         if self.has_patchtst:
-            self.pretrain_patchtst(seconds["default"])
+            courses["PatchTST"] = self.pretrain_patchtst(courses[TITLES["default"]]["seconds"])
+        return courses
 
-    def on_test(self) -> dict[str, Scores]:
+    def on_test(self) -> dict[str, Score]:
         """Test accuracy by method and part of the labels."""
         scores = {}
         for recipe in self.recipes:
             title = TITLES[recipe]
             scores[f"{title}, FineLast"] = self.fine_last(recipe, True)
             scores[f"{title}, FineAll"] = self.fine_all(recipe, True)
-        scores["TimeMAE untrained, FineLast"] = self.fine_last("default", False)
-        scores["TimeMAE from scratch, FineAll"] = self.fine_all("default", False)
+        scores["TimeMAE, untrained, FineLast"] = self.fine_last("default", False)
+        scores["TimeMAE, from scratch, FineAll"] = self.fine_all("default", False)
         if self.has_patchtst:
             scores["PatchTST, FineLast"] = self.patchtst_fine_last()
             scores["PatchTST, FineAll"] = self.patchtst_fine_all()
         return scores | {name: self.rocket(name) for name in self.arguments.rockets}
 
 
-def as_table(summary: dict[str, dict[str, dict[str, Any]]], dataset: str) -> str:
-    """Returns test accuracies on one data set in Markdown, a row for each method."""
+def compare(scores: Scores) -> list[dict[str, Any]]:
+    """Returns the planned comparisons on one data set, with each part of the labels, corrected together."""
+    by_cell = {(method, part): values for method, of_parts in scores.items() for part, values in of_parts.items()}
+    parts = next(iter(scores.values()))
+    cells = [
+        ((first, part), (second, part)) for first, second in PLANNED for part in parts if {first, second} <= {*scores}
+    ]
+    return [
+        {**test, "pair": [first, second], "labels": part}
+        for test, ((first, part), (second, _)) in zip(compare_planned(by_cell, cells), cells, strict=True)
+    ]
+
+
+def as_tables(summary: Summary, courses: dict[str, list[dict[str, Any]]], tests: list[dict[str, Any]]) -> str:
+    """Returns test accuracies, pre-training and planned comparisons on one data set in Markdown."""
     parts = list(next(iter(summary.values())))
     counts = {method: len(next(iter(scores.values()))["values"]) for method, scores in summary.items()}
-    names = {
-        method: method if count == max(counts.values()) else f"{method} ({count} seeds)"
-        for method, count in counts.items()
-    }
-    rows = [
-        [names[method], *(mean_and_deviation([100 * value for value in scores[part]["values"]], 1) for part in parts)]
-        for method, scores in summary.items()
+    rows = []
+    for method, scores in summary.items():
+        name = method if counts[method] == max(counts.values()) else f"{method} (seeds: {counts[method]})"
+        cells = [mean_and_deviation([100 * value for value in scores[part]["values"]], 1) for part in parts]
+        rows.append([name, *cells])
+    head = ["test accuracy in %, mean ± standard deviation", *(f"{100 * float(part):g}% of labels" for part in parts)]
+    spent = [
+        [method, *(f"{statistics.fmean(course[key] for course in of_seeds):.0f}" for key in ("steps", "seconds"))]
+        for method, of_seeds in courses.items()
     ]
-    return markdown_table([dataset, *(f"{100 * float(part):g}% of labels" for part in parts)], rows)
+    titles = [f"{100 * float(test['labels']):g}%: {' minus '.join(test['pair'])}" for test in tests]
+    tables = [markdown_table(head, rows), markdown_table(["pre-training", "steps", "seconds"], spent)]
+    return "\n\n".join([*tables, planned_table(titles, tests)])
 
 
 def main() -> None:
@@ -278,6 +323,7 @@ def main() -> None:
             parser.error(f"expected --{name} to be some of --seeds {arguments.seeds}, got {sorted(unknown)} as well")
     if len(arguments.datasets) != len(arguments.patch_lengths):
         parser.error(f"expected {len(arguments.datasets)} --patch_lengths, got {len(arguments.patch_lengths)}")
+    check_names(parser, arguments.datasets)
 
     seeds, more = len(arguments.seeds), len(arguments.more_series_seeds)
     of_recipes = (len(RECIPES) - 1) * seeds + more
@@ -295,9 +341,11 @@ def main() -> None:
         Comparison(arguments, study, dataset, length, seed)
         for seed, (dataset, length) in itertools.product(arguments.seeds, sets)
     ]
+    courses: dict[str, dict[str, list[dict[str, Any]]]] = {}
     for comparison in comparisons:
-        comparison.before_test()
-    results: dict[str, dict[str, dict[str, list[float]]]] = {}
+        for method, course in comparison.courses.items():
+            courses.setdefault(comparison.name, {}).setdefault(method, []).append(course)
+    results: dict[str, Scores] = {}
     for comparison in comparisons:
         for method, scores in comparison.on_test().items():
             for part, score in scores.items():
@@ -310,25 +358,15 @@ def main() -> None:
         }
         for name, methods in results.items()
     }
-    planned = [("TimeMAE, FineAll", other) for other in arguments.rockets]
-    planned += [
-        ("TimeMAE, FineAll", "TimeMAE of the paper, FineAll"),
-        ("TimeMAE, FineLast", "TimeMAE untrained, FineLast"),
-    ]
-    tests = {
-        name: {
-            part: compare_planned({method: scores[part] for method, scores in methods.items()}, planned)
-            for part in next(iter(methods.values()))
-        }
-        for name, methods in results.items()
-    }
+    tests = {name: compare(methods) for name, methods in results.items()}
     panels = {
         name: {method: {float(part): values for part, values in scores.items()} for method, scores in methods.items()}
         for name, methods in results.items()
     }
     study.save_picture(draw_against_labels(panels), "few_labels.png")
-    tables = "\n\n".join(as_table(methods, name) for name, methods in summary.items())
-    study.finish({"accuracy": summary, "planned_comparisons": tests}, "Few labels", tables)
+    tables = [f"## {name}\n\n{as_tables(summary[name], courses[name], tests[name])}" for name in summary]
+    metrics = {"accuracy": summary, "planned_comparisons": tests, "pretraining": courses}
+    study.finish(metrics, "Few labels", "\n\n".join(tables))
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ from transformers import PreTrainedModel, set_seed
 
 import training
 from ablations import BlockMasks, CoupledTimeMAE, RawValuesTimeMAE
-from base import Study, compare_planned, describe, features_and_labels, half_width, make_parser, over_seeds
+from base import Study, compare_planned, features_and_labels, half_width, make_parser, over_seeds
 from configuration_timemae import TimeMAEConfig
 from data_timemae.splits import take_fraction
 from few_labels import RECIPES
@@ -60,6 +60,7 @@ MODELS: dict[str, type[TimeMAEForPreTraining]] = {
 PROBED = (1, 2, 5, 10, 20, 30, 50, 70, 100)  # epochs of a long training
 MAPPED = 1000  # series in a map
 SHOWN = ("0.05", "1")  # parts of the labels in the pictures
+PLAIN = "accuracy_of_mean"  # of a probe on the mean of the last layer alone, whose size is the width
 
 Trial = dict[str, Any]
 
@@ -77,6 +78,7 @@ class Trials:
     def __init__(self, arguments: argparse.Namespace):
         self.arguments = arguments
         self.study: Study
+        *_, self.size = load_fold(arguments.dataset, 0)  # the same for all folds
 
     def config(self, variant: Variant, size: dict[str, int]) -> TimeMAEConfig:
         make_config, _ = RECIPES[variant.recipe or self.arguments.recipe]
@@ -85,7 +87,7 @@ class Trials:
     def check(self, variant: Variant) -> None:
         """Raises ValueError if a variant does not fit the data: its windows are too long or too few to be hidden."""
         try:
-            config = self.config(variant, self.size())
+            config = self.config(variant, self.size)
         except StrictDataclassError as error:
             raise ValueError(str(error.__cause__)) from error
         if not 0 < config.num_masked_patches(config.num_patches) < config.num_patches:
@@ -110,13 +112,8 @@ class Trials:
     @functools.lru_cache(1)  # noqa: B019
     def data(self, seed: int) -> tuple[Dataset, Dataset]:
         """Returns what is learned from and what is scored on."""
-        return load_fold(self.arguments.dataset, seed % NUM_FOLDS)
-
-    @functools.cache  # noqa: B019
-    def size(self) -> dict[str, int]:
-        """Returns the arguments of `TimeMAEConfig` that follow from train."""
-        train, held_out = self.data(0)
-        return describe(DatasetDict(train=train, validation=held_out))
+        train, held_out, _ = load_fold(self.arguments.dataset, seed % NUM_FOLDS)
+        return train, held_out
 
     def once(self, variant: Variant, seed: int) -> Trial:
         """Returns what came of a variant."""
@@ -126,7 +123,7 @@ class Trials:
         """Pre-trains a variant and probes it."""
         train, held_out = self.data(seed)
         extractor = make_feature_extractor(DatasetDict(train=train))
-        config = self.config(variant, self.size())
+        config = self.config(variant, self.size)
         _, settings = RECIPES[variant.recipe or self.arguments.recipe]
         make_model = MODELS[variant.model]
 
@@ -149,7 +146,8 @@ class Trials:
             set_seed(seed)
             model = make_model(config)
             model.save_pretrained(output)
-            return {"accuracy": probe(model, fractions)}
+            plain = make_model.from_pretrained(output, pooling="mean", num_pooled_layers=1)
+            return {"accuracy": probe(model, fractions), PLAIN: probe(plain, fractions)}
         is_long = variant.training == "long"
         epochs = self.arguments.long_epochs if is_long else self.arguments.epochs
         steps = training.count_steps(
@@ -159,7 +157,7 @@ class Trials:
         collator = TimeMAEDataCollator(extractor)
         outcome = training.pretrain(
             functools.partial(make_model, config),
-            take_fraction(train, variant.series, seed).select_columns("past_values"),
+            take_fraction(train.select_columns("past_values"), variant.series, seed),  # whatever their classes
             extractor,
             output,
             seed,
@@ -172,7 +170,8 @@ class Trials:
             **settings,
         )
         accuracy = probe(make_model.from_pretrained(output), fractions)
-        return {**outcome, "accuracy": accuracy, "course": course.probed, "log": course.logged}
+        plain = probe(make_model.from_pretrained(output, pooling="mean", num_pooled_layers=1), fractions)
+        return {**outcome, "accuracy": accuracy, PLAIN: plain, "course": course.probed, "log": course.logged}
 
     def map(self, spec: FigureSpec, seed: int) -> Figure:
         """Draws what the encoders of a figure make of series that are held out."""
@@ -201,11 +200,12 @@ def summarise(trials: dict[str, list[Trial]], reference: str) -> dict[str, Any]:
     """
     variants: dict[str, dict[str, Any]] = {}
     for name, of_seeds in trials.items():
-        parts = of_seeds[0]["accuracy"]
         variants[name] = {
-            "accuracy": {
-                part: over_seeds([statistics.fmean(trial["accuracy"][part]) for trial in of_seeds]) for part in parts
+            kind: {
+                part: over_seeds([statistics.fmean(trial[kind][part]) for trial in of_seeds])
+                for part in of_seeds[0][kind]
             }
+            for kind in ("accuracy", PLAIN)
         }
         if of_seeds[0].get("log"):
             variants[name] |= {
@@ -246,10 +246,12 @@ def as_table(spec: FigureSpec, summary: dict[str, Any]) -> str:
     extra = ["codebook_perplexity", "codebook_usage"] if spec.codebook else []
     rows = []
     for name, variant in variants.items():
-        cells = [mean_and_deviation([100 * value for value in variant["accuracy"][part]["values"]]) for part in parts]
+        scores = [*(variant["accuracy"][part] for part in parts), variant[PLAIN][parts[-1]]]
+        cells = [mean_and_deviation([100 * value for value in score["values"]]) for score in scores]
         cells += [mean_and_deviation(variant[metric]["values"], 2) if metric in variant else "-" for metric in extra]
         rows.append([name, *cells])
     labels = [f"{100 * float(part):g}% of labels" for part in parts]
+    labels.append(f"{labels[-1]}, by the mean of the last layer")
     return markdown_table([spec.axis, *labels, *(metric.replace("_", " ") for metric in extra)], rows)
 
 
@@ -300,7 +302,7 @@ def _draw_line(axis: Axes, scores: dict[str, dict[str, Any]], label: str) -> Non
 
 
 def main() -> None:
-    parser = make_parser(__doc__, seeds=[0])
+    parser = make_parser(__doc__)
     parser.add_argument("--figures", nargs="+", choices=FIGURES, required=True, metavar="FIGURE")
     parser.add_argument("--patch_length", type=int, required=True)
     parser.add_argument("--recipe", choices=["default", "paper"], default="default", help="the base of the variants")

@@ -36,10 +36,11 @@ class Task:
     Args:
         source: what `load_time_series` takes.
         patch_length: time steps of a window, for the methods that have windows.
+        peer_options: options of peers for such data, by name.
     """
 
-    def __init__(self, source: str, patch_length: int):
-        self.source, self.patch_length = source, patch_length
+    def __init__(self, source: str, patch_length: int, peer_options: Mapping[str, dict[str, Any]] | None = None):
+        self.source, self.patch_length, self.peer_options = source, patch_length, peer_options or {}
 
     @functools.cached_property
     def data(self) -> DatasetDict:
@@ -61,7 +62,13 @@ class Task:
 
     @functools.cached_property
     def extractor(self) -> TimeMAEFeatureExtractor:
+        """Normalises each channel with statistics of train."""
         return make_feature_extractor(self.data)
+
+    @functools.cached_property
+    def raw(self) -> TimeMAEFeatureExtractor:
+        """Leaves values as they are."""
+        return make_feature_extractor(self.data, normalization="none")
 
     @functools.cached_property
     def size(self) -> dict[str, int]:
@@ -87,6 +94,9 @@ class Method(Protocol):
             `steps`, `seconds` and more, or None of a method without pre-training.
         """
 
+    def count_parameters(self, task: Task, directory: Path) -> int:
+        """Returns the number of weights that make features."""
+
     def features(self, task: Task, directory: Path, seed: int, dataset: Dataset) -> np.ndarray:
         """Returns what the frozen encoder makes of series, `(num_series, num_features)`."""
 
@@ -104,14 +114,18 @@ class TimeMAE:
     Args:
         make_config: `TimeMAEConfig`, or its `paper`.
         settings: of [`PreTrainingArguments`]; None: no pre-training.
-        epochs: which of the budget it gets: `"epochs"`, or just `"paper_epochs"` and no least number of steps.
+        original: whether it is trained as by the code published with the paper: on raw values, for `paper_epochs` and
+            no least number of steps.
         pointwise: whether a window is one time step.
     """
 
     make_config: Callable[..., TimeMAEConfig]
     settings: Mapping[str, Any] | None = None
-    epochs: str = "epochs"
+    original: bool = False
     pointwise: bool = False
+
+    def extractor(self, task: Task) -> TimeMAEFeatureExtractor:
+        return task.raw if self.original else task.extractor
 
     def config(self, task: Task, **more: Any) -> TimeMAEConfig:
         return self.make_config(patch_length=1 if self.pointwise else task.patch_length, **task.size, **more)
@@ -119,20 +133,24 @@ class TimeMAE:
     def pretrain(self, task: Task, directory: Path, seed: int, budget: Mapping[str, Any]) -> dict[str, Any] | None:
         if self.settings is None:
             return None
-        min_steps = 1 if self.epochs == "paper_epochs" else budget["min_steps"]  # the paper counts epochs alone
-        duration = {"epochs": budget[self.epochs], "min_steps": min_steps}
+        epochs, min_steps = (budget["paper_epochs"], 1) if self.original else (budget["epochs"], budget["min_steps"])
         series = task.train.select_columns("past_values")
         return training.pretrain(
-            self.config(task), series, task.extractor, directory, seed, **duration, **self.settings
+            self.config(task), series, self.extractor(task), directory, seed, epochs, min_steps, **self.settings
         )
 
-    def features(self, task: Task, directory: Path, seed: int, dataset: Dataset) -> np.ndarray:
+    def load(self, task: Task, directory: Path, seed: int) -> TimeMAEForPreTraining:
         set_seed(seed)
         if self.settings is None:
-            model = TimeMAEForPreTraining(self.config(task))
-        else:
-            model = TimeMAEForPreTraining.from_pretrained(directory)
-        return extract_features(model, dataset, task.extractor, progress=False)
+            return TimeMAEForPreTraining(self.config(task))
+        return TimeMAEForPreTraining.from_pretrained(directory)
+
+    def count_parameters(self, task: Task, directory: Path) -> int:
+        return self.load(task, directory, 0).timemae.num_parameters()
+
+    def features(self, task: Task, directory: Path, seed: int, dataset: Dataset) -> np.ndarray:
+        model = self.load(task, directory, seed)
+        return extract_features(model, dataset, self.extractor(task), progress=False)
 
     def fine_tune(
         self, task: Task, directory: Path, seed: int, labelled: Dataset, max_steps: int, learning_rate: float
@@ -143,14 +161,16 @@ class TimeMAE:
         else:
             model = TimeMAEForTimeSeriesClassification.from_pretrained(directory, num_labels=task.num_labels)
         settings: dict[str, Any] = {"max_steps": max_steps, "learning_rate": learning_rate, "head_init": "random"}
-        trainer = training.fine_tune(model, labelled, task.extractor, directory / "fine_all", seed, **settings)
+        output = directory / "fine_all"
+        trainer = training.fine_tune(model, labelled, self.extractor(task), output, seed, **settings)
         return lambda dataset: trainer.predict(dataset).predictions.argmax(-1)
 
 
 @dataclass(frozen=True)
 class Peer:
     """
-    One of the methods that the paper compares with, pre-trained for as many epochs as TimeMAE.
+    One of the methods that the paper compares with, pre-trained for as long as its own paper says, or as TimeMAE where
+    that has no rule.
 
     Args:
         name: one of `peers.PEERS`.
@@ -160,8 +180,13 @@ class Peer:
 
     def pretrain(self, task: Task, directory: Path, seed: int, budget: Mapping[str, Any]) -> dict[str, Any]:
         series = task.train.select_columns("past_values")
-        settings: dict[str, Any] = {**task.size, **{name: budget[name] for name in ("epochs", "min_steps")}}
+        settings: dict[str, Any] = {**task.size, "options": task.peer_options.get(self.name)}
+        if peers.PEERS[self.name].budget(1) is None:
+            settings |= {name: budget[name] for name in ("epochs", "min_steps")}
         return peers.pretrain(self.name, series, task.extractor, directory, seed, **settings)
+
+    def count_parameters(self, task: Task, directory: Path) -> int:
+        return peers.count_parameters(peers.load(directory))
 
     def features(self, task: Task, directory: Path, seed: int, dataset: Dataset) -> np.ndarray:
         return peers.extract_features(peers.load(directory), dataset, task.extractor)
@@ -185,6 +210,9 @@ class PatchTST:
     def pretrain(self, task: Task, directory: Path, seed: int, budget: Mapping[str, Any]) -> dict[str, Any]:
         config = patchtst.make_config(**task.size, patch_length=task.patch_length, num_labels=task.num_labels)
         return patchtst.pretrain(config, task.train, task.extractor, directory, seed, budget["seconds"])
+
+    def count_parameters(self, task: Task, directory: Path) -> int:
+        return PatchTSTModel.from_pretrained(directory).num_parameters()
 
     def features(self, task: Task, directory: Path, seed: int, dataset: Dataset) -> np.ndarray:
         model = PatchTSTModel.from_pretrained(directory, do_mask_input=False)

@@ -3,6 +3,7 @@ PatchTST (Nie et al., 2023, https://arxiv.org/abs/2211.14730) of transformers, t
 reconstruction of hidden windows, then probed or fine-tuned. Its sizes are the defaults of transformers.
 """
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ def make_config(num_channels: int, sequence_length: int, patch_length: int, num_
     """Returns the configuration; values are normalised by channel already, so that levels stay visible."""
     return PatchTSTConfig(
         num_input_channels=num_channels,
-        context_length=sequence_length,
+        context_length=math.ceil(sequence_length / patch_length) * patch_length,  # it would cut off the first steps
         patch_length=patch_length,
         patch_stride=patch_length,
         num_targets=num_labels,

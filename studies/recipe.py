@@ -30,7 +30,7 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from transformers import set_seed
 
 import training
-from base import Study, describe, features_and_labels, make_parser, over_seeds
+from base import Study, check_names, describe, features_and_labels, make_parser, over_seeds
 from configuration_timemae import TimeMAEConfig
 from data_timemae import load_time_series
 from data_timemae.splits import take_fraction
@@ -132,7 +132,7 @@ def draws_of_labels(train: Dataset, fraction: float, num_draws: int = LABEL_DRAW
 
 def fine_tune(arguments, dataset: str, fold: int, name: str, output: Path) -> dict[str, list[float]]:
     """Returns the accuracies of FineAll from the model in `output`, by part of the labels, one for each draw."""
-    train, held_out = load_fold(dataset, fold)
+    train, held_out, _ = load_fold(dataset, fold)
     extractor = make_feature_extractor(DatasetDict(train=train))
 
     def accuracy(rows: np.ndarray) -> float:
@@ -155,18 +155,20 @@ def fine_tune(arguments, dataset: str, fold: int, name: str, output: Path) -> di
     }
 
 
-def load_fold(dataset: str, fold: int) -> tuple[Dataset, Dataset]:
-    """Returns what is learned from and what is scored on; both are from the train split."""
+def load_fold(dataset: str, fold: int) -> tuple[Dataset, Dataset, dict[str, int]]:
+    """
+    Returns what is learned from, what is scored on, both from the train split, and the arguments of `TimeMAEConfig`
+    that fit both.
+    """
     train = load_time_series(dataset, validation_size=0)["train"]
     rows, held_out = list(folds(train))[fold]
-    return train.select(rows), train.select(held_out)
+    return train.select(rows), train.select(held_out), describe(DatasetDict(train=train))
 
 
 def trial(arguments, dataset: str, patch_length: int, variant: str, fold: int, output: Path) -> dict[str, Any]:
     """Returns what a variant reaches on one fold of a data set."""
-    train, held_out = load_fold(dataset, fold)
+    train, held_out, size = load_fold(dataset, fold)
     described = VARIANTS[variant]
-    size = describe(DatasetDict(train=train))
     config = TimeMAEConfig.paper(patch_length=patch_length, **size, **described.get("config", {}))
     settings = (
         training.PAPER_BATCHES
@@ -217,17 +219,18 @@ def main() -> None:
     parser.add_argument("--epochs", type=float, default=30, help="of pre-training")
     parser.add_argument("--min_steps", type=int, default=1000, help="of pre-training, where epochs make fewer")
     parser.add_argument("--fine_tunings", nargs="*", choices=FINE_TUNINGS, default=[], metavar="FINE_TUNING")
-    parser.add_argument("--fine_tuning_pooling", choices=POOLINGS, default="mean_max_std")
+    parser.add_argument("--fine_tuning_pooling", choices=POOLINGS, default="three layers")
     arguments = parser.parse_args()
     if len(arguments.datasets) != len(arguments.patch_lengths):
         parser.error(f"expected {len(arguments.datasets)} --patch_lengths, got {len(arguments.patch_lengths)}")
+    check_names(parser, arguments.datasets)
 
     sets = list(zip(arguments.datasets, arguments.patch_lengths, strict=True))
     total = len(sets) * len(arguments.variants) * len(arguments.folds)
     study = Study(
         "recipe",
         arguments,
-        free=["datasets", "patch_lengths", "variants", "folds", "fine_tunings"],
+        free=["datasets", "patch_lengths", "variants", "folds", "fine_tunings", "fine_tuning_pooling"],
         parts={"trial.json": total, "fine_tuning.json": total * len(arguments.fine_tunings)},
     )
     trials: dict[str, dict[str, list[dict[str, Any]]]] = {variant: {} for variant in arguments.variants}
@@ -241,7 +244,8 @@ def main() -> None:
             trials[variant].setdefault(name, []).append(study.once(output / "trial.json", work))
             for how in arguments.fine_tunings:
                 work = functools.partial(fine_tune, arguments, dataset, fold, how, output)
-                scores = study.once(output / as_path(how) / "fine_tuning.json", work)
+                path = output / as_path(f"{how}, {arguments.fine_tuning_pooling}") / "fine_tuning.json"
+                scores = study.once(path, work)
                 fine_tuned.setdefault(f"{variant}; {how}", {}).setdefault(name, []).append(scores)
     fine_last = {
         f"{variant}; {pooling}": summarise_scores(

@@ -1,6 +1,7 @@
 """MiniRocket and MultiRocket-Hydra of aeon, to compare with: what a practitioner would take."""
 
 import numpy as np
+import torch
 from aeon.classification.convolution_based import MiniRocketClassifier, MultiRocketHydraClassifier
 from datasets import Dataset
 
@@ -29,8 +30,12 @@ def predict(
         classes of shape `(len(dataset),)`.
     """
     classifier = ROCKETS[name](random_state=seed)
-    classifier.fit(_as_array(labelled, extractor, length), np.array(labelled["labels"][:]))
-    return classifier.predict(_as_array(dataset, extractor, length))
+    num_threads = torch.get_num_threads()  # which Hydra sets to its own
+    try:
+        classifier.fit(_as_array(labelled, extractor, length), np.array(labelled["labels"][:]))
+        return classifier.predict(_as_array(dataset, extractor, length))
+    finally:
+        torch.set_num_threads(num_threads)
 
 
 def _as_array(dataset: Dataset, extractor: TimeMAEFeatureExtractor, length: int) -> np.ndarray:

@@ -30,6 +30,17 @@ from training_timemae import (
 SMALL_BATCHES: dict[str, Any] = {"per_device_train_batch_size": 32, "learning_rate": 1e-3}
 PAPER_BATCHES: dict[str, Any] = {"per_device_train_batch_size": 128, "learning_rate": 2e-3}
 
+# What the code published with the paper has beside `TimeMAEConfig.paper`, on raw values: fields of TimeMAEConfig and
+# of TrainingArguments.
+ORIGINAL_CONFIG: dict[str, Any] = {"mask_scope": "batch", "residual_gate_init": 1e-8}
+ORIGINAL_BATCHES: dict[str, Any] = {
+    "per_device_train_batch_size": 128,
+    "learning_rate": 1e-3,
+    "lr_scheduler_type": "constant",
+    "warmup_steps": 0,
+    "max_grad_norm": 0.0,
+}
+
 # What makes the configuration, and how it is pre-trained.
 RECIPES: dict[str, tuple[Callable[..., TimeMAEConfig], dict[str, Any]]] = {
     "default": (TimeMAEConfig, SMALL_BATCHES),

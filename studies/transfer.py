@@ -3,11 +3,11 @@
 Does an encoder that was pre-trained on one data set help on another? From each set to each other, against the same
 classifier from scratch.
 
-    python studies/transfer.py --data DIR --sets HAR AD UWave "Epilepsy by recording" --output_dir outputs/transfer
+    python studies/transfer.py --data DIR --output_dir outputs/transfer
 
 DIR and `--sources` are those of `paper.py`. The sets differ in channels, lengths and windows: the encoder is moved,
-and patch embedding, position table and head start anew, as in the code of the paper; on its own set the patch
-embedding and the positions are kept too. All classifiers, those from scratch too, are fine-tuned for the same number
+and patch embedding, position table and head start anew, as in the code of the paper, and for like beside like on its
+own set too. All classifiers, those from scratch too, are fine-tuned for the same number
 of steps at the same rate from a random head (FineAll), with few labels and with all, on one part of train, and scored
 on the rest of train: on other subjects or recordings, where these are known. Pre-training sees that first part alone.
 Test is not read.
@@ -37,6 +37,8 @@ from training_timemae import markdown_table, mean_and_deviation
 
 
 SCRATCH = "from scratch"
+# The two Epilepsy sets share recordings: what the one learns from, the other holds out.
+DEFAULT_SETS = [name for name in SETS if name != "Epilepsy at random"]
 Scores = dict[str, dict[str, dict[str, list[float]]]]  # by part of the labels, source and target, one a seed
 
 
@@ -102,8 +104,6 @@ class Transfer:
         """Returns a classifier for the target with the encoder of the source."""
         set_seed(seed)
         num_labels = self.tasks[target].num_labels
-        if source == target:
-            return TimeMAEForTimeSeriesClassification.from_pretrained(self.place(source, seed), num_labels=num_labels)
         model = TimeMAEForTimeSeriesClassification(self.make_config(num_labels=num_labels, **self.size(target)))
         if source != SCRATCH:
             pretrained = TimeMAEModel.from_pretrained(self.place(source, seed))
@@ -144,10 +144,10 @@ def draw(results: Scores) -> Figure:
 
 
 def main() -> None:
-    parser = make_parser(__doc__, dataset=False, seeds=[0])
+    parser = make_parser(__doc__, dataset=False)
     parser.add_argument("--data", type=Path, help="directory with the data, see `published.SETS`")
     parser.add_argument("--sources", nargs="*", default=[], metavar="NAME=SOURCE", help="data from elsewhere")
-    parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS), metavar="SET")
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=DEFAULT_SETS, metavar="SET")
     parser.add_argument("--recipe", choices=["default", "paper"], default="default")
     parser.add_argument("--fractions", type=float, nargs="+", default=[0.1, 1.0], help="of labels")
     parser.add_argument("--epochs", type=float, default=30, help="of pre-training")

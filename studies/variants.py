@@ -91,7 +91,8 @@ FIGURES: dict[str, FigureSpec] = {
     "width": FigureSpec(
         "Width",
         "The paper has 64 throughout; its analysis of model size says that larger models do better. Does the codebook "
-        "live at all widths?",
+        "live at all widths? That can be asked of a learned tokenizer only (--recipe paper): codewords by random "
+        "projection do not know the width.",
         "width of all layers",
         vary("hidden_size", [64, 128, 256]),
         codebook=True,
@@ -135,7 +136,9 @@ FIGURES: dict[str, FigureSpec] = {
     ),
     "epochs": FigureSpec(
         "Epochs of pre-training",
-        "The paper pre-trains for 100 epochs. How fast do the recipe of the paper and ours learn?",
+        "The paper pre-trains for 100 epochs. How fast do the recipe of the paper and ours learn? An epoch of ours "
+        "has four times the steps. The rate falls over all of the training, so that one of 30 epochs is better than "
+        "these after 30.",
         "epoch",
         {
             "ours": Variant(recipe="default", training="long"),

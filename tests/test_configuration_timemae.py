@@ -52,6 +52,7 @@ def test_number_of_patches(time, patches, masked):
         ({"mask_ratio": 0.0}, r"`mask_ratio` in \(0, 1\), got 0.0"),
         ({"mask_scope": "series"}, "mask_scope.*series"),
         ({"codeword_gradient": "soft"}, "codeword_gradient.*soft"),
+        ({"codeword_gradient": "straight_through"}, """`tokenizer_type="learned"`.*got 'random_projection'"""),
         ({"momentum": 1.5}, r"`momentum` in \[0, 1\], got 1.5"),
         ({"hidden_dropout_prob": 1.0}, r"`hidden_dropout_prob` in \[0, 1\), got 1.0"),
         ({"gumbel_temperature": 0.0}, "`gumbel_temperature` above 0, got 0.0"),

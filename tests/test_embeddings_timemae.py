@@ -41,6 +41,17 @@ def test_statistics_of_patches_without_missing_values():
         assert alone.equal(masked)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_autocast_leaves_statistics_as_they_are(dtype):
+    """A model is trained with autocast and predicts without: both must read the same of a series."""
+    steps = torch.arange(32.0)
+    patches = 50 * (2 * torch.pi * steps / 32).sin().expand(1, 2, 3, 32).transpose(2, 3)
+    with torch.autocast("cpu", dtype):
+        actual = describe_patches(patches)
+    for part, expected in zip(actual, describe_patches(patches), strict=True):
+        assert part.equal(expected)
+
+
 def test_each_part_of_a_patch_embedding_has_the_same_variance(tiny_config):
     """Whatever their numbers of inputs; and the sum of all is as large as the convolution alone."""
     tiny_config.hidden_size, tiny_config.patch_statistics = 1024, True

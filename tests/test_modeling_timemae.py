@@ -396,8 +396,9 @@ def test_losses(tiny_config, problem_type, num_labels, labels, expected):
     assert model(torch.randn(3, 40, 3)).loss is None
 
 
-def test_freeze_encoder_trains_the_head_only(tiny_config):
-    tiny_config.hidden_dropout_prob = 0.5
+@pytest.mark.parametrize("pooling", ["mean", "attention"])
+def test_freeze_encoder_trains_the_head_only(tiny_config, pooling):
+    tiny_config.hidden_dropout_prob, tiny_config.pooling = 0.5, pooling
     model = TimeMAEForTimeSeriesClassification(tiny_config)
     model.freeze_encoder()
     model.train()
@@ -405,7 +406,8 @@ def test_freeze_encoder_trains_the_head_only(tiny_config):
     assert model(past_values).logits.equal(model(past_values).logits)
     model(past_values, labels=torch.tensor([0, 1, 2])).loss.backward()
     trained = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
-    assert trained == {"classifier.weight", "classifier.bias"}
+    query = {"timemae.pooling.query"} if pooling == "attention" else set()
+    assert trained == {"classifier.weight", "classifier.bias"} | query
 
 
 def warnings(caplog) -> list[str]:

@@ -26,6 +26,14 @@ def test_codewords_are_the_nearest_directions(tiny_config, statistics):
     assert tokenizer(patches, observed).equal(nearness.argmax(-1))
 
 
+def test_autocast_leaves_codewords_as_they_are(tiny_config):
+    tokenizer = model_with_random_tokenizer(tiny_config).random_tokenizer
+    patches = torch.randn(50, 7, tiny_config.patch_length, 3)
+    with torch.autocast("cpu", torch.bfloat16):
+        actual = tokenizer(patches)
+    assert actual.equal(tokenizer(patches))
+
+
 def test_many_codewords_are_used_from_the_first_step(tiny_config):
     outputs = model_with_random_tokenizer(tiny_config)(torch.randn(64, 40, 3))
     assert outputs.codebook_perplexity > 0.5 * tiny_config.codebook_size

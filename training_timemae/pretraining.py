@@ -58,7 +58,8 @@ class PreTrainingTrainer(TimeMAETrainer):
     raises RuntimeError if they have not.
 
     Raises:
-        ValueError: `eval_probe` without classes as labels in train and validation.
+        ValueError: `eval_probe` without classes as labels in train and validation, or `gumbel_temperature_end` with a
+            tokenizer that does not learn.
     """
 
     def __init__(self, *args, **kwargs):
@@ -70,6 +71,11 @@ class PreTrainingTrainer(TimeMAETrainer):
             self.check_probe()
         end = getattr(self.args, "gumbel_temperature_end", None)
         if end is not None:
+            if config.tokenizer_type != "learned":
+                raise ValueError(
+                    "expected no gumbel_temperature_end, or tokenizer_type='learned' (--recipe paper), whose "
+                    f"codewords it is about, got gumbel_temperature_end={end} and {config.tokenizer_type!r}"
+                )
             self.add_callback(GumbelTemperatureSchedule(config.gumbel_temperature, end))
 
     def _count_codewords(self, codebook_size: int) -> None:

@@ -72,8 +72,8 @@ def pretrain(
     seed: int,
     num_channels: int,
     sequence_length: int,
-    epochs: float,
-    min_steps: int,
+    epochs: float | None = None,
+    min_steps: int = 1,
     options: dict[str, Any] | None = None,
     **settings: Any,
 ) -> dict[str, Any]:
@@ -87,8 +87,8 @@ def pretrain(
         output: a directory.
         seed: of weights, order and all that a loss draws.
         num_channels, sequence_length: of the series, as in [`Peer`].
-        epochs: how often each series is seen.
-        min_steps: the least number of steps, where the epochs make fewer.
+        epochs: how often each series is seen; by default as often as the paper of the method says.
+        min_steps: the least number of steps, where `epochs` make fewer.
         options: of the encoder, by default those of its class.
         **settings: of `TrainingArguments`, before those of the class.
 
@@ -96,13 +96,16 @@ def pretrain(
         `steps`, `seconds` and the mean `loss`.
 
     Raises:
-        ValueError: an unknown name.
+        ValueError: an unknown name, or no `epochs` where the paper has no rule.
     """
     set_seed(seed)
     encoder = make(name, num_channels, sequence_length, **options or {})
     settings = {"lr_scheduler_type": "constant", **encoder.settings, **settings}
     batch_size = min(settings["per_device_train_batch_size"], len(train))
-    steps = training.count_steps(len(train), batch_size, epochs, min_steps)
+    budget = encoder.budget(len(train) * num_channels * sequence_length) if epochs is None else (epochs, min_steps)
+    if budget is None:
+        raise ValueError(f"expected epochs for {name}, whose paper has no rule, got none")
+    steps = training.count_steps(len(train), batch_size, *budget)
     # Losses that compare the series of a batch make nothing of a rest.
     defaults = {"dataloader_drop_last": True, "dataloader_pin_memory": torch.cuda.is_available()}
     arguments = {**trainer_settings(output, steps, seed), **defaults, **settings}

@@ -71,6 +71,14 @@ class Peer(nn.Module, ABC):
                 f"got {num_channels} and {time}"
             )
 
+    @classmethod
+    def budget(cls, num_values: int) -> tuple[float, int] | None:
+        """
+        Returns how long the paper pre-trains on train of so many values: epochs and the least number of steps; or None
+        where it has no rule.
+        """
+        return None
+
     @property
     def base_model(self) -> "Pooled":
         """What `training_timemae.extract_features` takes for the encoder."""

@@ -20,7 +20,8 @@ class TNC(Peer):
         num_channels, sequence_length: as in [`Peer`].
         width: the number of features, which are those of the windows of a series, averaged.
         hidden_size: of the recurrent network, in each direction.
-        window_length: in time steps; by default an eighth of the longest series.
+        window_length: in time steps; by default so short that distant windows, five reaches away, lie within the
+            series and differ: a 32nd of the longest series, but at least 4.
         num_samples: neighbours and distant windows a series; the paper takes 20.
         distant_weight: the part of distant windows that may be neighbours after all.
         dropout: of the discriminator.
@@ -42,7 +43,7 @@ class TNC(Peer):
         dropout: float = 0.5,
     ):
         super().__init__(num_channels, sequence_length)
-        self.window_length = window_length or min(max(4, sequence_length // 8), sequence_length)
+        self.window_length = window_length or min(max(4, sequence_length // 32), sequence_length)
         self.num_samples, self.distant_weight = num_samples, distant_weight
         self.feature_size = width
         self.recurrent = nn.GRU(num_channels, hidden_size, batch_first=True, bidirectional=True)
@@ -73,6 +74,11 @@ class TNC(Peer):
             windows = nn.utils.rnn.pack_padded_sequence(windows, sizes, batch_first=True, enforce_sorted=False)
         _, last = self.recurrent(windows)  # the last state in each direction
         return self.projection(torch.cat(list(last), -1)).unflatten(0, starts.shape)
+
+    @classmethod
+    def budget(cls, num_values: int) -> tuple[float, int]:
+        """10 epochs: in batches of 10, as in the paper, about as many steps as TimeMAE takes in its 30 epochs."""
+        return 10, 1
 
     def forward(self, past_values: torch.Tensor, past_observed_mask: torch.Tensor) -> torch.Tensor:
         self.check(past_values)

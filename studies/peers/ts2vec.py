@@ -43,6 +43,10 @@ class TS2Vec(Peer):
         self.blocks.append(Block(hidden_size, width, 2**num_blocks, projects=True))
         self.dropout = nn.Dropout(dropout)
 
+    @classmethod
+    def budget(cls, num_values: int) -> tuple[float, int]:
+        return 0, 200 if num_values <= 100_000 else 600
+
     def encode(self, past_values: torch.Tensor, seen: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
         """
         Args:

@@ -79,6 +79,18 @@ def test_row_numbers_of_splits_stay_on_disk(tmp_path, monkeypatch):
     assert len(list(cache.glob("timemae/rows-*.arrow"))) == 2
 
 
+def test_each_seed_holds_out_other_groups():
+    """Also of few large groups, whose classes spread differently: subjects of a study."""
+    counts = np.random.default_rng(0).integers(20, 80, size=(21, 6))
+    pairs = np.repeat(np.arange(counts.size), counts.flatten())
+    columns = {"past_values": [[1.0]] * len(pairs), "labels": pairs % 6, "group": pairs // 6}
+    chosen = {
+        tuple(np.unique(load_time_series(Dataset.from_dict(columns), seed=seed)["validation"]["group"]))
+        for seed in range(5)
+    }
+    assert len(chosen) == 5
+
+
 def test_groups_that_hold_a_class_alone():
     columns = {"past_values": [[1.0]] * 4, "labels": ["a", "a", "b", "b"], "group": [1, 1, 2, 2]}
     with pytest.raises(TimeSeriesDataError, match="every choice of groups to hold out takes all series of some class"):

@@ -78,6 +78,7 @@ config = TimeMAEConfig(
     hidden_dropout_prob=arguments.dropout,
     attention_probs_dropout_prob=arguments.dropout,
     gumbel_noise_scale=1.0 if arguments.dropout else 0.0,
+    tokenizer_type="learned",
     codeword_gradient="straight_through",
     num_labels=4,
 )

@@ -28,14 +28,27 @@ def test_all_methods_see_the_same_labels_and_nothing_is_made_twice(run_study, tm
     assert "seed-0/default/pretraining.json" not in printed and "seed-0/MiniRocket" not in printed
     metrics = read_results(tmp_path / "few")["metrics"]
     methods = metrics["accuracy"]["JapaneseVowels-3"]
-    assert set(methods) >= {"TimeMAE, FineAll", "TimeMAE of the paper, FineLast", "PatchTST, FineAll", "MiniRocket"}
+    assert set(methods) >= {"TimeMAE, FineAll", "recipe of the paper, FineLast", "PatchTST, FineAll", "MiniRocket"}
     for scores in methods.values():
         assert list(scores) == ["0.05", "1"]
         assert all(0 < part["mean"] <= 1 for part in scores.values())
     assert methods["MiniRocket"]["1"]["mean"] > 0.9
-    pairs = [test["pair"] for test in metrics["planned_comparisons"]["JapaneseVowels-3"]["0.05"]]
-    assert ["TimeMAE, FineAll", "MiniRocket"] in pairs
+    planned = metrics["planned_comparisons"]["JapaneseVowels-3"]
+    assert len(planned) == 2 * 5  # two parts of the labels; MultiRocket-Hydra is left out
+    assert {"pair": ["TimeMAE, FineAll", "MiniRocket"], "labels": "0.05"}.items() <= planned[0].items()
+    (course,) = metrics["pretraining"]["JapaneseVowels-3"]["PatchTST"]
+    assert course["steps"] == 2
     assert (tmp_path / "few" / "few_labels.png").stat().st_size > 10_000
+
+
+def test_data_sets_are_told_apart_by_their_file_names(run_study, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        run_study(
+            *("few_labels.py", "--datasets", "a/train.npz", "b/train.npz", "--patch_lengths", 3, 3),
+            *("--output_dir", "few"),
+        )
+    assert "expected data sets with different file names, got train more than once" in capsys.readouterr().err
+    assert not (tmp_path / "few").exists()
 
 
 def test_a_method_can_have_no_seeds_of_its_own(run_study, tmp_path, capsys):
@@ -66,6 +79,11 @@ def test_steps_are_counted_that_fit_into_seconds(monkeypatch):
     monkeypatch.setattr(training, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
     assert training.steps_in(60.0, Stepping) == 120
     assert training.steps_in(0.1, Stepping) == 1
+
+
+def test_patchtst_sees_the_first_steps_of_a_series():
+    config = patchtst.make_config(num_channels=2, sequence_length=29, patch_length=3, num_labels=2)
+    assert config.context_length == 30
 
 
 def test_patchtst_gets_series_of_one_length():

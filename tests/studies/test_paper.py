@@ -5,6 +5,7 @@ from sklearn.dummy import DummyClassifier
 import patchtst
 import published
 import rockets
+from timemae import TimeMAEConfig
 
 
 @pytest.mark.slow
@@ -15,7 +16,7 @@ def test_the_main_table_is_made_once_and_stands_beside_the_published(run_study, 
         *("paper.py", "--sources", "AD=JapaneseVowels", "--sets", "AD", "PS", "--seeds", 0),
         *flags(output_dir="paper", epochs=0.1, paper_epochs=0.1, min_steps=2, fine_tuning_steps=2),
     ]
-    rows = ["FineZero+", "TST", "TimeMAE, recipe of the paper", "TimeMAE", "PatchTST", "MiniRocket"]
+    rows = ["FineZero+", "TST", "TimeMAE, original recipe", "TimeMAE", "PatchTST", "MiniRocket"]
     run_study(*command, "--rows", *rows[:4])
     assert "PS is left out: expected phoneme_spectra.npz or PhonemeSpectra" in capsys.readouterr().out
     run_study(*command, "--rows", *rows)
@@ -25,7 +26,14 @@ def test_the_main_table_is_made_once_and_stands_beside_the_published(run_study, 
     scores = read_results(tmp_path / "paper")["metrics"]["scores"]["AD"]
     assert list(scores) == rows and scores["TST"]["fine_last"]["accuracy"]["mean"] > 0.8
     assert scores["TimeMAE"]["fine_last"]["accuracy"]["published"] == 95.76
-    assert scores["TimeMAE, recipe of the paper"]["fine_last"]["macro_f1"]["published"] == 95.75
+    assert scores["TimeMAE, original recipe"]["fine_last"]["macro_f1"]["published"] == 95.75
+    methods = read_results(tmp_path / "paper")["metrics"]["methods"]["AD"]
+    assert methods["TST"]["features"] == 64 and methods["TimeMAE"]["features"] == 576
+    assert 0 < methods["FineZero+"]["parameters"] < methods["TimeMAE"]["parameters"]
+    assert methods["FineZero+"]["pretraining"] == [{}] and methods["TimeMAE"]["pretraining"][0]["steps"] == 2
+    assert list(methods["TST"]["learning_rates"]) == ["0.0003", "0.001", "0.003"]
+    config = TimeMAEConfig.from_pretrained(tmp_path / "paper" / "AD" / "TimeMAE-original-recipe" / "seed-0")
+    assert config.mask_scope == "batch" and config.tokenizer_type == "learned"
     assert "| MiniRocket | - | - | - | - |" in (tmp_path / "paper" / "report.md").read_text()
     assert (tmp_path / "paper" / "paper.png").stat().st_size > 10_000
 

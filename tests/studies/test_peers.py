@@ -229,6 +229,17 @@ def test_distant_windows_are_distant():
     assert not starts[5].any()  # the series is shorter than a window
 
 
+@pytest.mark.parametrize("length", [93, 128, 178, 315])
+def test_distant_windows_of_a_series_differ(length):
+    """In series as long as those of the paper's sets."""
+    torch.manual_seed(0)
+    encoder = peers.make("TNC", 2, length)
+    starts = encoder.draw_windows(torch.randn(200, length, 2), torch.full((200,), length))
+    anchors, distant = starts[:, :1], starts[:, 1 + encoder.num_samples :]
+    assert ((distant - anchors).abs() >= encoder.window_length).all()
+    assert ((distant != distant[:, :1]).any(1)).float().mean() > 0.9
+
+
 def test_segments_are_permuted_within_a_series():
     values = torch.arange(30.0).expand(200, 30)[..., None]
     steps = torch.arange(30).expand(200, 30) < 20

@@ -3,7 +3,7 @@ import argparse
 import numpy as np
 import pytest
 from conftest import flags, read_results
-from datasets import ClassLabel, Dataset, Features, Value
+from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
 
 import recipe
 
@@ -39,6 +39,21 @@ def test_recipes_are_compared_on_validation_and_resumed(run_study, tmp_path, cap
     )
     assert [len(scores) for scores in probe.values()] == [2, 1]
     assert np.mean(probe["0.05"]) > np.mean(random["0.05"])
+
+
+def test_a_model_fits_the_series_that_are_held_out(monkeypatch):
+    lengths = [8] * 19 + [20]
+    train = Dataset.from_dict(
+        {"past_values": [[[1.0]] * length for length in lengths], "labels": [0, 1] * 10},
+        features=Features(past_values=List(List(Value("float32"), length=1)), labels=ClassLabel(names=["a", "b"])),
+    )
+    monkeypatch.setattr(recipe, "load_time_series", lambda *arguments, **settings: DatasetDict(train=train))
+    longest_held_out = 0
+    for fold in range(recipe.NUM_FOLDS):
+        _, held_out, size = recipe.load_fold("a set", fold)
+        longest_held_out = max(longest_held_out, *map(len, held_out["past_values"]))
+        assert size == {"num_channels": 1, "sequence_length": 20}
+    assert longest_held_out == 20
 
 
 def test_folds_share_no_group_and_keep_classes():

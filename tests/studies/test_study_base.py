@@ -47,7 +47,18 @@ def test_a_killed_part_leaves_no_half_file(tmp_path, monkeypatch):
         make_study(tmp_path).once(path, lambda: np.zeros(3))
     assert not path.exists()
     assert make_study(tmp_path).once(path, lambda: 0.7) == 0.7
-    assert sorted(entry.name for entry in path.parent.iterdir()) == ["score.json", "trial.json"]
+    assert sorted(entry.name for entry in path.parent.iterdir()) == ["calls.json", "score.json", "trial.json"]
+
+
+def test_results_name_the_commit_of_each_call_that_made_a_part(tmp_path, monkeypatch):
+    for commit, name in [("one", "a"), ("two", "a"), ("three", "b")]:
+        monkeypatch.setattr("base.provenance", lambda commit=commit: {"command": "python trial.py", "commit": commit})
+        study = make_study(tmp_path)
+        study.once(study.output_dir / f"{name}.json", lambda: 1)
+        study.finish({})
+    calls = json.loads((study.output_dir / "results.json").read_text())["metrics"]["calls"]
+    assert [call["commit"] for call in calls] == ["one", "three"]
+    assert calls[0]["command"] == "python trial.py"
 
 
 def test_a_directory_of_something_else_is_refused(tmp_path):
@@ -97,7 +108,8 @@ def test_the_end_of_a_study(tmp_path, capsys):
     study.save_picture(draw_against_labels({"probe": scores, "fine-tuned": scores}), "labels.png")
     study.finish({"accuracy": 0.5}, "A trial", "| a | b |")
     results = json.loads((study.output_dir / "results.json").read_text())
-    assert results["metrics"] == {"accuracy": 0.5} and results["seed"] == [0, 1] and results["settings"]["rate"] == 0.1
+    assert results["metrics"] == {"accuracy": 0.5, "calls": []}
+    assert results["seed"] == [0, 1] and results["settings"]["rate"] == 0.1
     assert (study.output_dir / "report.md").read_text() == "# A trial\n\nSeeds 0 1.\n\n| a | b |\n"
     assert "| a | b |" in capsys.readouterr().out
     assert (study.output_dir / "labels.png").stat().st_size > 1000

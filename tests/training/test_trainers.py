@@ -118,6 +118,9 @@ def test_gumbel_temperature_moves_linearly(vowels, vowels_config, tmp_path):
     assert temperatures == pytest.approx([2.0, 1.75, 1.5, 1.25, 1.0, 0.75])
     with pytest.raises(ValueError, match="gumbel_temperature_end above 0, got -1"):
         PreTrainingArguments(gumbel_temperature_end=-1.0)
+    vowels_config.tokenizer_type = "random_projection"
+    with pytest.raises(ValueError, match="tokenizer_type='learned'.*got gumbel_temperature_end=0.5 and 'random_proj"):
+        pretrain(vowels, vowels_config, tmp_path, gumbel_temperature_end=0.5)
 
 
 @pytest.mark.slow
