@@ -274,7 +274,10 @@ def paired_difference(first: Sequence[float], second: Sequence[float], level: fl
 
 
 def compare_planned(
-    scores: Mapping[Any, Sequence[float]], pairs: Sequence[tuple[Any, Any]], level: float = 0.95
+    scores: Mapping[Any, Sequence[float]],
+    pairs: Sequence[tuple[Any, Any]],
+    level: float = 0.95,
+    pooled: bool = False,
 ) -> list[dict[str, Any]]:
     """
     Tests the comparisons that were planned before the scores were read.
@@ -282,6 +285,10 @@ def compare_planned(
     Args:
         scores: of each method one value a seed.
         pairs: the planned comparisons, each the names of two methods; the difference is first minus second.
+        level: of the intervals.
+        pooled: whether the error of a difference is that of all methods together, of an analysis of variance by method
+            and seed. It takes errors for alike, and has as many degrees of freedom as methods and seeds leave: with
+            few seeds, tests of single pairs find nothing.
 
     Returns:
         For each pair `pair`, what [`paired_difference`] returns, and `p_holm`, its p-value corrected for the number of
@@ -290,6 +297,15 @@ def compare_planned(
     tests = [
         {"pair": [first, second], **paired_difference(scores[first], scores[second], level)} for first, second in pairs
     ]
+    if pooled:
+        values = np.array([*scores.values()])
+        residuals = values - values.mean(1, keepdims=True) - values.mean(0) + values.mean()
+        freedom = (values.shape[0] - 1) * (values.shape[1] - 1)
+        error = np.sqrt(2 * (residuals**2).sum() / freedom / values.shape[1]) if freedom else 0.0
+        for test in tests:
+            width = scipy.stats.t.ppf((1 + level) / 2, freedom) * error if error else float("nan")
+            test["interval"] = [test["difference"] - width, test["difference"] + width] if error else None
+            test["p"] = float(2 * scipy.stats.t.sf(abs(test["difference"]) / error, freedom)) if error else None
     corrected = holm([test["p"] for test in tests])
     return [{**test, "p_holm": p} for test, p in zip(tests, corrected, strict=True)]
 

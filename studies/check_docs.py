@@ -51,7 +51,8 @@ def make_table(name: str, results: Path) -> str:
     metrics = content["metrics"]
     if "ends" in metrics:
         tests = metrics["planned_comparisons"]
-        return failed_try.as_table(metrics["ends"], tests, content["settings"]["epochs"])
+        epochs = [content["settings"][name] for name in ("epochs", "long_epochs")]
+        return failed_try.as_table(metrics["ends"], metrics["long_ends"], tests, epochs)
     return encoders_report.as_tables(metrics["encoders"], metrics["planned_comparisons"])
 
 

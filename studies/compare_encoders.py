@@ -3,7 +3,7 @@
 Does a pretrained encoder help TimeMAE? Compares encoders on one data set, all on the default recipe, tuned alike.
 
     python studies/compare_encoders.py --dataset uci_har --patch_length 8 --output_dir outputs/encoders_har \\
-        --encoders scratch bert:MODEL bert-random:MODEL bert-shuffled:MODEL          # MODEL: a directory or Hub id
+        --encoders scratch scratch-8x64 bert:MODEL bert-random:MODEL bert-shuffled:MODEL  # MODEL: directory or Hub id
 
 An encoder is `scratch`, TimeMAE's own at the size of the first MODEL; `scratch-LAYERSxWIDTH`, the same in another
 size; `NAME:MODEL`, a pretrained one; `NAME-random:MODEL`, its architecture with new weights; or `NAME-shuffled:MODEL`,
@@ -16,16 +16,17 @@ its weights in random order. No MODEL is needed: `--encoders scratch scratch-2x6
 
 with parts of the labels that are nested and stratified. A seed draws splits, labels and weights.
 
-Three things are searched on validation with the first seed: how large patches are beside positions, by a probe with
-all labels on the untouched encoder; the rate of the encoder in pre-training, by the same probe after it (all other
-weights keep the rate of the recipe); and that of all weights in fine-tuning, by the accuracy of classifiers fine-tuned
-with --search_fraction of the labels. All encoders get the same grid; where the edge of it is best for one of them it
-is widened for all, at most twice. Budgets are those that the library chooses for a user. Fine-tuning takes a fixed
-number of steps with a rate that falls to 0 and keeps the last: with few labels, validation has more of them than
-train, so a stop by it would hide how few there are. Its last loss, in the results, shows whether it converged.
+Two rates are searched on validation with the first seed: that of the encoder in pre-training, by a probe with all
+labels after it (all other weights keep the rate of the recipe), and that of all weights in fine-tuning, by the
+accuracy of classifiers fine-tuned with --search_fraction of the labels. All encoders get the same grid; where the edge
+of it is best for one of them it is widened for all, at most twice. A trial whose numbers are not finite scores 0.
+Budgets are those that the library chooses for a user. Fine-tuning takes a fixed number of steps with a rate that falls
+to 0 and keeps the last: with few labels, validation has more of them than train, so a stop by it would hide how few
+there are. Its last loss, in the results, shows whether it converged.
 
-The planned comparisons are those of `plan_pairs` in encoders.py with each of `PLANNED_FRACTIONS` of the labels, in all
-modes, corrected together by Holm's method. Test is read once, after all searches and all pre-training.
+The planned comparisons are those of `plan_pairs` in encoders.py with each of `PLANNED_FRACTIONS` of the labels, in
+`PLANNED_MODES`, corrected together by Holm's method, for each data set on its own. Test is read once, after all
+searches and all pre-training.
 
 Leaves in the output directory results.json, report.md and labels.png. The same command again takes up where it
 stopped; more encoders, seeds, rates or modes may be added on the same directory.
@@ -65,9 +66,9 @@ from training_timemae.defaults import FINE_TUNING, PRE_TRAINING
 
 
 SEARCHED = ("fine_all", "from_start")  # modes with a rate of fine-tuning
-PLANNED_FRACTIONS = (0.1, 1.0)
+PLANNED_MODES, PLANNED_FRACTIONS = ("untouched", "fine_all"), (0.1, 1.0)
 # What may differ from one call to the next on the same directory.
-FREE = ("encoders", "seeds", "patch_scales", "pretraining_rates", "fine_tuning_rates", "modes")
+FREE = ("encoders", "seeds", "pretraining_rates", "fine_tuning_rates", "modes")
 
 
 class Comparison:
@@ -90,7 +91,6 @@ class Comparison:
         modes = arguments.modes
         parts = {f"{mode}.json": runs for mode in ("untouched", "fine_last") if mode in modes}
         parts |= {f"{mode}.json": runs * len(arguments.fractions) for mode in SEARCHED if mode in modes}
-        parts["scale-search.json"] = count * len(arguments.patch_scales)
         parts |= {
             f"{mode}-search.json": count * len(arguments.fine_tuning_rates) for mode in SEARCHED if mode in modes
         }
@@ -100,14 +100,13 @@ class Comparison:
         for name, identity in identities.items():
             check_same_settings(self.study.output_dir / name, "encoder", identity)
         self.identities = identities
-        self.patch_scales = dict.fromkeys(identities, 1.0)  # until they are searched
 
     @property
     def pretrains(self) -> bool:
         return bool({"fine_last", "fine_all"} & {*self.arguments.modes})
 
-    def make(self, encoder: Encoder, seed: int, patch_scale: float = 1.0) -> TimeMAEForPreTraining:
-        return encoder.make(seed, self.arguments.num_hidden_layers, self.config, patch_scale)
+    def make(self, encoder: Encoder, seed: int) -> TimeMAEForPreTraining:
+        return encoder.make(seed, self.arguments.num_hidden_layers, self.config)
 
     @functools.lru_cache(maxsize=1)  # noqa: B019  # there is one comparison
     def data(self, seed: int) -> DatasetDict:
@@ -131,18 +130,23 @@ class Comparison:
         def work() -> dict[str, Any]:
             dataset, extractor = self.data(seed), self.extractor(seed)
             batch_size = PRE_TRAINING.choose_batch_size(len(dataset["train"]))
-            course = training.pretrain(
-                lambda: self.start(encoder, seed, None),
-                dataset["train"],
-                extractor,
-                output,
-                seed,
-                self.arguments.epochs,
-                self.arguments.min_steps,
-                per_device_train_batch_size=batch_size,
-                learning_rate=PRE_TRAINING.choose_learning_rate(batch_size),
-                encoder_learning_rate=rate,
-            )
+            try:
+                course = training.pretrain(
+                    lambda: self.start(encoder, seed, None),
+                    dataset["train"],
+                    extractor,
+                    output,
+                    seed,
+                    self.arguments.epochs,
+                    self.arguments.min_steps,
+                    per_device_train_batch_size=batch_size,
+                    learning_rate=PRE_TRAINING.choose_learning_rate(batch_size),
+                    encoder_learning_rate=rate,
+                )
+            except FloatingPointError as error:
+                if seed != self.arguments.seeds[0]:  # the rate was chosen
+                    raise
+                return {"validation_accuracy": 0.0, "diverged": str(error)}
             model = TimeMAEForPreTraining.from_pretrained(output)
             parameters = sum(value.numel() for value in model.timemae.encoder.parameters())
             accuracy = self.validate(model, seed)
@@ -157,12 +161,6 @@ class Comparison:
         dataset, extractor = self.data(seed), self.extractor(seed)
         represented = [features_and_labels(model, dataset[name], extractor) for name in ("train", "validation")]
         return probe_scores(*represented)["accuracy"]
-
-    def search_scale(self, encoder: Encoder, patch_scale: float) -> float:
-        """Validation accuracy of the untouched encoder with patches so large beside positions, with the first seed."""
-        seed = self.arguments.seeds[0]
-        path = self.study.output_dir / encoder.name / f"seed-{seed}" / f"scale-{patch_scale:g}" / "scale-search.json"
-        return self.study.once(path, lambda: self.validate(self.make(encoder, seed, patch_scale), seed))
 
     def probe(self, encoder: Encoder, seed: int, rate: float | None) -> dict[str, float]:
         """Test accuracy of a probe by part of the labels: untouched, or after pre-training with a rate."""
@@ -184,7 +182,7 @@ class Comparison:
     def start(self, encoder: Encoder, seed: int, rate: float | None) -> TimeMAEForPreTraining:
         """The encoder as pre-training with a rate has left it, or untouched."""
         if rate is None:
-            return self.make(encoder, seed, self.patch_scales[encoder.name])
+            return self.make(encoder, seed)
         return TimeMAEForPreTraining.from_pretrained(self.directory(encoder, seed, rate))
 
     # --- Fine-tuning ---
@@ -200,16 +198,21 @@ class Comparison:
             budget = (self.arguments.fine_tuning_epochs, self.arguments.fine_tuning_min_steps)
             steps = training.count_steps(len(labelled), batch_size, *budget)
             model = make_classifier(self.start(encoder, seed, start), labelled.features["labels"].num_classes)
-            trainer = training.fine_tune(
-                model,
-                labelled,
-                self.extractor(seed),
-                path.parent / "fine-tuning",
-                seed,
-                steps,
-                per_device_train_batch_size=batch_size,
-                learning_rate=rate,
-            )
+            try:
+                trainer = training.fine_tune(
+                    model,
+                    labelled,
+                    self.extractor(seed),
+                    path.parent / "fine-tuning",
+                    seed,
+                    steps,
+                    per_device_train_batch_size=batch_size,
+                    learning_rate=rate,
+                )
+            except FloatingPointError as error:
+                if split == "test":  # the rate was chosen
+                    raise
+                return {"accuracy": 0.0, "diverged": str(error)}
             prediction = trainer.predict(self.data(seed)[split])
             losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
             accuracy = accuracy_score(prediction.label_ids, prediction.predictions.argmax(-1))
@@ -237,8 +240,8 @@ class Comparison:
 
     def directory(self, encoder: Encoder, seed: int, rate: float | None) -> Path:
         """Where what starts from an encoder is kept: one that a rate has pre-trained, or the untouched one."""
-        scale, start = self.patch_scales[encoder.name], "untouched" if rate is None else f"rate-{rate:g}"
-        return self.study.output_dir / encoder.name / f"seed-{seed}" / f"scale-{scale:g}" / start
+        start = "untouched" if rate is None else f"rate-{rate:g}"
+        return self.study.output_dir / encoder.name / f"seed-{seed}" / start
 
     # --- All ---
 
@@ -256,8 +259,7 @@ class Comparison:
     def run(self) -> dict[str, Any]:
         """First all searches and all pre-training, then test; one entry an encoder."""
         modes, seeds = self.arguments.modes, self.arguments.seeds
-        searches = {"patch_scale": self.search("scale-search.json", self.arguments.patch_scales, self.search_scale)}
-        self.patch_scales = {name: found["best"] for name, found in searches["patch_scale"].items()}
+        searches: dict[str, dict[str, dict[str, Any]]] = {}
         starts: dict[str, float | None] = dict.fromkeys(encoder.name for encoder in self.encoders)
         courses: dict[str, list[dict[str, Any]]] = {}
         if self.pretrains:
@@ -312,7 +314,7 @@ class Comparison:
         """Returns the planned comparisons, corrected together."""
         planned = [
             (mode, f"{fraction:g}", *pair)
-            for mode in MODES
+            for mode in PLANNED_MODES
             if mode in self.arguments.modes
             for fraction in PLANNED_FRACTIONS
             if fraction in self.arguments.fractions
@@ -335,7 +337,7 @@ def check(arguments: argparse.Namespace) -> None:
     Raises:
         ValueError: a grid of rates that is none, a part or mode twice, or a part of the labels that is none.
     """
-    for name in ("patch_scales", "pretraining_rates", "fine_tuning_rates"):
+    for name in ("pretraining_rates", "fine_tuning_rates"):
         check_grid(name, getattr(arguments, name))
     for name in ("fractions", "modes"):
         values = getattr(arguments, name)
@@ -356,7 +358,6 @@ def main() -> None:
     parser.add_argument("--search_fraction", type=float, default=0.1, help="of the labels, to choose a rate with")
     parser.add_argument("--num_hidden_layers", type=int, help="first layers of the pretrained encoders; default: all")
     parser.add_argument("--patch_length", type=int, required=True)
-    parser.add_argument("--patch_scales", type=float, nargs="+", default=[0.3, 1, 3], help="factors on patches")
     parser.add_argument("--pretraining_rates", type=float, nargs="+", default=[3e-5, 1e-4, 3e-4, 1e-3, 3e-3])
     parser.add_argument("--fine_tuning_rates", type=float, nargs="+", default=[3e-5, 1e-4, 3e-4, 1e-3, 3e-3])
     parser.add_argument("--epochs", type=float, default=PRE_TRAINING.epochs, help="of pre-training")

@@ -47,12 +47,10 @@ class Encoder:
         self.size: dict[str, int] = {}
         if own is not None and own.group(1):
             layers, width = int(own.group(1)), int(own.group(2))
-            heads = max(1, width // 64)
+            heads = max(4, width // 64)  # 4 up to the width of 256, as TimeMAE has by default
             self.size = {"num_hidden_layers": layers, "hidden_size": width, "num_attention_heads": heads}
 
-    def make(
-        self, seed: int, num_hidden_layers: int | None, config: dict[str, Any], patch_scale: float = 1.0
-    ) -> TimeMAEForPreTraining:
+    def make(self, seed: int, num_hidden_layers: int | None, config: dict[str, Any]) -> TimeMAEForPreTraining:
         """
         Returns the model before any training.
 
@@ -60,8 +58,6 @@ class Encoder:
             seed: of what is drawn.
             num_hidden_layers: keep so many of the first layers of a transformers encoder; all if None.
             config: arguments of `TimeMAEConfig`.
-            patch_scale: how many times as large as by default patches are beside positions: a factor on the input of
-                a transformers encoder, a divisor of the standard deviation of TimeMAE's own positions.
 
         Raises:
             ValueError: there is no such encoder, it does not fit the series, or it has not the weights of its
@@ -69,10 +65,7 @@ class Encoder:
         """
         set_seed(seed)
         if not self.path:
-            own = TimeMAEConfig(**{**config, **self.size})
-            std = own.position_initializer_range or own.initializer_range or 1.0
-            own.position_initializer_range = std / patch_scale
-            return TimeMAEForPreTraining(own)
+            return TimeMAEForPreTraining(TimeMAEConfig(**{**config, **self.size}))
         encoder_config = load_text_encoder_config(self.path, num_hidden_layers)
         for name, value in vars(encoder_config).items():
             if "dropout" in name and isinstance(value, float):
@@ -81,14 +74,13 @@ class Encoder:
         if self.init != "random":
             weights = model.load_encoder(self.path, self.init == "shuffled", config.get("encoder_input_scale"))
             check_encoder_weights(model, weights, self.path)
-        model.config.encoder_input_scale *= patch_scale
         return model
 
     def identify(self, model: TimeMAEForPreTraining) -> dict[str, Any]:
         """Returns what tells this encoder from others that might have its name; `model` is one of [`Encoder.make`]."""
         config = model.config
         digest = hashlib.sha256()
-        if self.init == "pretrained":
+        if self.init in ("pretrained", "shuffled"):
             for name, value in sorted(model.timemae.encoder.state_dict().items()):
                 digest.update(name.encode() + value.numpy().tobytes())
         kind = "timemae" if config.encoder_config is None else config.encoder_config.model_type
@@ -98,7 +90,7 @@ class Encoder:
             "layers": config.num_hidden_layers,
             "width": config.hidden_size,
             "heads": config.num_attention_heads,
-            "weights": digest.hexdigest()[:16] if self.init == "pretrained" else None,
+            "weights": digest.hexdigest()[:16] if self.init in ("pretrained", "shuffled") else None,
         }
 
 
@@ -108,12 +100,17 @@ def make_encoders(specs: list[str], num_hidden_layers: int | None) -> list[Encod
     one.
 
     Raises:
-        ValueError: one is none, two have one name, or there is no such model.
+        ValueError: one is none, two have one name, a name stands for two models, or there is no such model.
     """
     encoders = [Encoder(spec) for spec in specs]
     names = [encoder.name for encoder in encoders]
     if len({*names}) < len(names):
         raise ValueError(f"expected encoders of different names, got {' '.join(names)}")
+    paths: dict[str, str] = {}
+    for encoder in encoders:
+        base = encoder.name.removesuffix(f"-{encoder.init}")
+        if paths.setdefault(base, encoder.path) != encoder.path:
+            raise ValueError(f"expected one model for {base} and its controls, got {paths[base]} and {encoder.path}")
     path = next((encoder.path for encoder in encoders if encoder.path), None)
     if path is not None:
         like = load_text_encoder_config(path, num_hidden_layers)
@@ -136,14 +133,14 @@ def make_classifier(model: TimeMAEForPreTraining, num_labels: int) -> TimeMAEFor
 def plan_pairs(encoders: list[Encoder]) -> list[tuple[str, str]]:
     """
     Returns the pairs of encoders whose comparison is planned: each pretrained one with its architecture with new
-    weights and with TimeMAE's own, and new weights with TimeMAE's own. Weights in random order are shown beside them
-    and not tested. Without any pretrained encoder the first one is compared with each of the others.
+    weights, with its own weights in random order, and with each of TimeMAE's own. Without any pretrained encoder the
+    first one is compared with each of the others.
     """
     names = [encoder.name for encoder in encoders]
     own = [encoder.name for encoder in encoders if encoder.init == "own"]
     pairs = []
     for encoder in encoders:
         if encoder.init == "pretrained":
-            new = f"{encoder.name}-random"
-            pairs += [(encoder.name, new), *((name, other) for other in own for name in (encoder.name, new))]
+            controls = [f"{encoder.name}-random", f"{encoder.name}-shuffled"]
+            pairs += [(encoder.name, other) for other in [*controls, *own]]
     return [pair for pair in pairs if {*pair} <= {*names}] or [(names[0], other) for other in names[1:]]

@@ -61,11 +61,14 @@ def as_tables(results: dict[str, Any], tests: list[dict[str, Any]]) -> str:
             f"{statistics.fmean(course['seconds'] for course in result['pretraining']):.0f}"
             if result["pretraining"]
             else "",
+            *(f"{statistics.fmean(losses):.2g}" for losses in result["last_loss"][parts[-1]].values()),
         ]
         for name, result in results.items()
     ]
     kinds = list(next(iter(results.values()))["searches"])
-    tables.append(markdown_table(["chosen", *kinds, "seconds of pre-training"], rows))
+    last = list(next(iter(results.values()))["last_loss"][parts[-1]])
+    ends = [f"last loss, {MODES[mode]}, {labels[-1]}" for mode in last]
+    tables.append(markdown_table(["chosen", *kinds, "seconds of pre-training", *ends], rows))
     if tests:
         titles = [
             f"{MODES[test['mode']]}, {100 * float(test['labels']):g}%: {' minus '.join(test['pair'])}"

@@ -4,7 +4,7 @@ Why did the first tries with BERT as TimeMAE's visible encoder fail, and which m
 failed try as it ran, then with one mistake mended at a time, and the mended one with one mistake left in at a time.
 
     python studies/failed_try.py --dataset uci_har --output_dir outputs/failed_try
-    python studies/failed_try.py --dataset uci_har --encoder MODEL --output_dir outputs/failed_try_pretrained
+    python studies/failed_try.py --dataset uci_har --encoder MODEL --long_variants --output_dir outputs/failed_try_weights
 
 The failed try put a pretrained BERT with 8 layers of width 256 into the original code, whose constructor then gave
 each linear layer Xavier-normal weights and biases of 0.1; layer norms and embedding tables of BERT survived. TimeMAE's
@@ -16,7 +16,8 @@ biases and norms, and dropout, which the target encoder does not have.
 Without --encoder (MODEL: a directory or a Hub id) BERT has new weights before it is overwritten; what needs pretrained
 ones is left out. With it, all variants have that architecture and its layer norms and tables. The probe is fitted
 with all labels of train, and scored on subjects (or series, where none are known) of train that were held out. Test is
-never read. --long_variants run for --long_epochs too, to the end of what the failed try shows.
+never read. --long_variants run for --long_epochs too, to the end of what the failed try shows. As seeds are few, the
+planned comparisons take their error from all variants together.
 
 Leaves results.json, report.md and failed_try.png. The same command again takes up where it stopped; more variants and
 seeds may be added on the same directory.
@@ -125,6 +126,9 @@ def list_variants(has_weights: bool) -> dict[str, list[str]]:
     together = [name for name in MENDS_TOGETHER if name != ("new weights" if has_weights else "pretrained weights")]
     alone = [name for name in MENDING if name not in ONLY_TOGETHER and (has_weights or name != "pretrained weights")]
     without = {f"mended without {name}": [other for other in together if other != name] for name in together}
+    if has_weights:  # new ones are in their place, and not those that were overwritten
+        without["mended but overwritten"] = without["mended without pretrained weights"]
+        without["mended without pretrained weights"] = [*without["mended but overwritten"], "new weights"]
     return {"failed": [], **{name: [name] for name in alone}, "mended": together, **without}
 
 
@@ -176,8 +180,10 @@ def add_positions(table: torch.Tensor, module: nn.Module, args: tuple, kwargs: d
     return args, {**kwargs, "inputs_embeds": embeddings + table[patch_ids], "position_ids": numbers}
 
 
-def run(arguments: argparse.Namespace, mended: list[str], seed: int, epochs: int, output: Path) -> dict[str, Any]:
-    """Pre-trains a variant; returns its `curve`, one entry a measurement."""
+def run(
+    arguments: argparse.Namespace, mended: list[str], seed: int, epochs: int, probed: tuple[int, ...], output: Path
+) -> dict[str, Any]:
+    """Pre-trains a variant; returns its `curve`: an entry before it, after each epoch of `probed` and after all."""
     settings = make_settings(mended)
     dataset = load_time_series(arguments.dataset, seed=seed)
     extractor = make_feature_extractor(dataset, settings["normalization"])
@@ -189,7 +195,7 @@ def run(arguments: argparse.Namespace, mended: list[str], seed: int, epochs: int
         parts = [features_and_labels(model, dataset[name], extractor) for name in ("train", "validation")]
         return {"accuracy": probe_scores(*parts)["accuracy"], "spread": float(parts[1][0].std(0).mean())}
 
-    course = Course(probe, {0, *PROBED, epochs})
+    course = Course(probe, {0, *probed, epochs})
     steps = count_steps(len(dataset["train"]), BATCH_SIZE, epochs, 1)
     settings["training"] = {"per_device_train_batch_size": BATCH_SIZE, **settings["training"]}
     trainer = PreTrainingTrainer(
@@ -212,7 +218,7 @@ def run(arguments: argparse.Namespace, mended: list[str], seed: int, epochs: int
 
 def summarise_ends(runs: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str, Any]]:
     """
-    Returns for each variant what it begins and ends with, over seeds, and the `share` of the way from the failed to
+    Returns for each variant, over seeds, what it begins and ends with and the `share` of the way from the failed to
     the mended try: what mending it alone brings, or what is lost where it alone is not mended; None without both.
 
     Args:
@@ -230,12 +236,12 @@ def summarise_ends(runs: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str,
         for variant, of_variant in runs.items()
     }
     if {"failed", "mended"} <= ends.keys():
-        lowest, highest = (ends[name]["after"]["mean"] for name in ("failed", "mended"))
+        lowest, highest = (np.array(ends[name]["after"]["values"]) for name in ("failed", "mended"))
         for variant, end in ends.items():
-            mean = end["after"]["mean"]
-            change = highest - mean if variant.startswith("mended without") else mean - lowest
-            if highest != lowest and variant not in ("failed", "mended"):
-                end["share"] = change / (highest - lowest)
+            reached = np.array(end["after"]["values"])
+            change = highest - reached if variant.startswith("mended ") else reached - lowest
+            if (highest != lowest).all() and variant not in ("failed", "mended"):
+                end["share"] = over_seeds((change / (highest - lowest)).tolist())
     return ends
 
 
@@ -243,33 +249,56 @@ def planned_pairs(variants: list[str]) -> list[tuple[str, str]]:
     """Returns the planned comparisons: each thing mended alone with the failed try, the mended with each left out."""
     pairs = [("mended", "failed")]
     for variant in variants:
-        if variant.startswith("mended without"):
+        if variant.startswith("mended "):
             pairs.append(("mended", variant))
         elif variant not in ("failed", "mended"):
             pairs.append((variant, "failed"))
     return [pair for pair in pairs if {*pair} <= {*variants}]
 
 
-def as_table(ends: dict[str, dict[str, Any]], tests: list[dict[str, Any]], epochs: int) -> str:
-    """Returns in Markdown what each variant begins and ends with, and what share of the failure it explains."""
+def as_table(
+    ends: dict[str, dict[str, Any]],
+    long_ends: dict[str, dict[str, Any]],
+    tests: list[dict[str, Any]],
+    epochs: list[int],
+) -> str:
+    """
+    Returns in Markdown what each variant begins and ends with, and what share of the failure it explains.
+
+    Args:
+        ends, long_ends: what [`summarise_ends`] returns of the short and the long runs.
+        tests: the planned comparisons, of the short runs.
+        epochs: of the short and the long runs.
+    """
     p_values = {}
     for test in tests:
         first, second = test["pair"]
         p_values[first if second == "failed" else second] = test["p_holm"]
-    rows = [
-        [
-            variant,
-            *(mean_and_deviation([100 * value for value in end[name]["values"]], 1) for name in ("before", "after")),
-            f"{end['spread_before']['mean']:.2g} → {end['spread_after']['mean']:.2g}",
-            f"{end['mcc_loss']['mean']:.2f}",
-            "" if end["share"] is None else f"{100 * end['share']:.0f}%",
-            "" if p_values.get(variant) is None else f"{p_values[variant]:.2g}",
-        ]
-        for variant, end in ends.items()
-    ]
-    after = f"after {epochs} epochs"
-    head = ["probe on held-out series, in %", "before", after, "spread", "MCC loss", "share of the gap", "p (Holm)"]
-    return markdown_table(head, rows)
+    rows = []
+    for of_runs, duration in zip((ends, long_ends), epochs, strict=True):
+        for variant, end in of_runs.items():
+            share = ["", ""]
+            if end["share"] is not None:
+                values = [100 * value for value in end["share"]["values"]]
+                share[variant.startswith("mended ")] = f"{mean_and_deviation(values, 0)}%"
+            p = p_values.get(variant) if of_runs is ends else None
+            rows.append(
+                [
+                    variant,
+                    str(duration),
+                    *(
+                        mean_and_deviation([100 * value for value in end[name]["values"]], 1)
+                        for name in ("before", "after")
+                    ),
+                    f"{end['spread_before']['mean']:.2g} → {end['spread_after']['mean']:.2g}",
+                    f"{end['mcc_loss']['mean']:.2f}",
+                    *share,
+                    "" if p is None else f"{p:.2g}",
+                ]
+            )
+    head = ["probe on held-out series, in %", "epochs", "before", "after", "spread", "MCC loss"]
+    shares = ["of the gap, mended alone", "of the gap, left in alone"]
+    return markdown_table([*head, *shares, f"p (Holm, {len(tests)} comparisons, pooled error)"], rows)
 
 
 def draw(long_runs: dict[str, list[dict[str, Any]]], ends: dict[str, dict[str, Any]], epochs: int) -> Figure:
@@ -288,7 +317,9 @@ def draw(long_runs: dict[str, list[dict[str, Any]]], ends: dict[str, dict[str, A
             axis.errorbar(times, values.mean(0), lengths, marker="o", capsize=3, label=variant)
         axis.set(title=title, xlabel="epoch of pre-training")
         axis.grid(alpha=0.3)
-    axes[0].plot([*REPORTED], [100 * value for value in REPORTED.values()], "k--", label="the failed try, as reported")
+    axes[0].plot(
+        [*REPORTED], [100 * value for value in REPORTED.values()], "k--", label="the failed try, as reported (on test)"
+    )
     axes[0].legend()
     axes[0].set_ylim(top=min(101, axes[0].get_ylim()[1]))  # intervals of few seeds reach beyond what can be
     axes[1].set_yscale("log")
@@ -309,8 +340,9 @@ def check(arguments: argparse.Namespace) -> dict[str, list[str]]:
     Returns the variants to run and what is mended in each, before work starts.
 
     Raises:
-        ValueError: an unknown variant, one named twice, one that needs pretrained weights where none are given, or an
-            encoder that is no BERT or has fewer positions than the series have windows.
+        ValueError: an unknown variant, one or a long seed named twice, no epoch, a variant that needs pretrained
+            weights where none are given, or an encoder that is no BERT or has fewer positions than the series have
+            windows.
     """
     known, with_weights = list_variants(arguments.encoder is not None), list_variants(True)
     chosen = arguments.variants or list(known)
@@ -318,8 +350,11 @@ def check(arguments: argparse.Namespace) -> dict[str, list[str]]:
         if name not in known:
             needs = ", which needs --encoder MODEL" if name in with_weights else ""
             raise ValueError(f"expected variants among {', '.join(known)}, got {name!r}{needs}")
-    if len({*chosen}) < len(chosen):
-        raise ValueError(f"expected each variant once, got {', '.join(chosen)}")
+    for names in (chosen, arguments.long_variants, arguments.long_seeds or []):
+        if len({*names}) < len(names):
+            raise ValueError(f"expected each variant and seed once, got {', '.join(map(str, names))}")
+    if min(arguments.epochs, arguments.long_epochs) < 1:
+        raise ValueError(f"expected at least one epoch, got {arguments.epochs} and {arguments.long_epochs}")
     if arguments.encoder is None:
         print("Without --encoder, variants with pretrained weights are left out.", flush=True)
     else:
@@ -351,24 +386,33 @@ def main() -> None:
     free = ["variants", "seeds", "epochs", "long_epochs", "long_variants", "long_seeds"]
     study = Study("failed try", arguments, free=free, parts=parts)
 
-    def result(variant: str, seed: int, epochs: int, name: str) -> dict[str, Any]:
+    def result(variant: str, seed: int, epochs: int, name: str, probed: tuple[int, ...] = ()) -> dict[str, Any]:
         output = study.output_dir / variant.replace(" ", "-") / f"seed-{seed}" / f"epochs-{epochs}"
-        return study.once(output / name, functools.partial(run, arguments, variants[variant], seed, epochs, output))
+        work = functools.partial(run, arguments, variants[variant], seed, epochs, probed, output)
+        return study.once(output / name, work)
 
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in chosen}
     for seed in arguments.seeds:  # first one of everything, so that a study that is stopped can be read
         for variant in chosen:
             runs[variant].append(result(variant, seed, arguments.epochs, "run.json"))
     long_runs = {
-        name: [result(name, seed, arguments.long_epochs, "long.json") for seed in long_seeds]
+        name: [result(name, seed, arguments.long_epochs, "long.json", PROBED) for seed in long_seeds]
         for name in arguments.long_variants
     }
-    ends = summarise_ends(runs)
+    ends, long_ends = summarise_ends(runs), summarise_ends(long_runs)
     scores = {variant: end["after"]["values"] for variant, end in ends.items()}
-    tests = compare_planned(scores, planned_pairs(chosen))
+    tests = compare_planned(scores, planned_pairs(chosen), pooled=True)
     study.save_picture(draw(long_runs, ends, arguments.epochs), "failed_try.png")
-    metrics = {"ends": ends, "planned_comparisons": tests, "runs": runs, "long_runs": long_runs, "reported": REPORTED}
-    study.finish(metrics, f"The failed try on {arguments.dataset}", as_table(ends, tests, arguments.epochs))
+    metrics = {
+        "ends": ends,
+        "long_ends": long_ends,
+        "planned_comparisons": tests,
+        "runs": runs,
+        "long_runs": long_runs,
+        "reported": REPORTED,
+    }
+    table = as_table(ends, long_ends, tests, [arguments.epochs, arguments.long_epochs])
+    study.finish(metrics, f"The failed try on {arguments.dataset}", table)
 
 
 if __name__ == "__main__":

@@ -41,10 +41,12 @@ def test_tables_between_marks_are_those_of_their_files(check_docs, tmp_path):
         return {"values": [value, value], "mean": value}
 
     end = {name: over_seeds(0.625) for name in ("before", "after", "spread_before", "spread_after", "mcc_loss")}
-    metrics = {"ends": {"failed": {**end, "share": None}}, "planned_comparisons": []}
-    (tmp_path / "failed_try.json").write_text(json.dumps({"metrics": metrics, "settings": {"epochs": 5}}))
+    ends = {"failed": {**end, "share": None}}
+    metrics = {"ends": ends, "long_ends": ends, "planned_comparisons": []}
+    settings = {"epochs": 5, "long_epochs": 100}
+    (tmp_path / "failed_try.json").write_text(json.dumps({"metrics": metrics, "settings": settings}))
     page = "before\n<!-- figures: failed_try.json -->\nold\n<!-- end of figures -->\nafter 0.5\n"
     written = check_docs.write_tables(page, tmp_path)
-    assert "| failed | 62.5 ± 0.0 |" in written and "after 5 epochs" in written and "old" not in written
+    assert "| failed | 5 | 62.5 ± 0.0 |" in written and "| failed | 100 | 62.5" in written and "old" not in written
     assert written.startswith("before\n<!--") and written.endswith("-->\nafter 0.5\n")
     assert check_docs.write_tables(written, tmp_path) == written

@@ -31,6 +31,14 @@ def test_the_failed_try_keeps_tables_and_layer_norms_alone(failed_try, tiny_bert
     assert query.weight.equal(source.encoder.layer[0].attention.self.query.weight)
 
 
+def test_pretrained_weights_are_left_out_in_two_ways(failed_try):
+    variants = failed_try.list_variants(True)
+    weights = {name: failed_try.make_settings(mended)["weights"] for name, mended in variants.items()}
+    assert weights["mended"] == "pretrained" and weights["mended without pretrained weights"] == "new"
+    assert weights["mended but overwritten"] == "overwritten"
+    assert "mended but overwritten" not in failed_try.list_variants(False)
+
+
 def test_positions_are_added_before_those_of_bert_which_count_what_is_there(failed_try):
     table, embeddings = torch.arange(5.0)[:, None], torch.zeros(1, 2, 1)
     call = {"position_ids": torch.tensor([[1, 4]]), "inputs_embeds": embeddings}
@@ -52,8 +60,8 @@ def test_shares_are_parts_of_the_way_from_the_failed_to_the_mended_try(failed_tr
         }.items()
     }
     ends = failed_try.summarise_ends(runs)
-    assert ends["positions once"]["share"] == pytest.approx(1 / 3)
-    assert ends["mended without positions once"]["share"] == pytest.approx(0.5)
+    assert ends["positions once"]["share"]["values"] == [pytest.approx(1 / 3)]
+    assert ends["mended without positions once"]["share"]["values"] == [pytest.approx(0.5)]
     assert failed_try.planned_pairs([*runs]) == [
         ("mended", "failed"),
         ("positions once", "failed"),
@@ -72,6 +80,8 @@ def test_the_failed_try_is_repeated_and_mended(run_study, tiny_bert, tmp_path, c
     metrics = read_results(tmp_path / "failed")["metrics"]
     assert list(metrics["ends"]) == ["failed", "gates in the encoder", "mended"]
     assert all(0 < end["after"]["mean"] <= 1 and end["spread_after"]["mean"] > 0 for end in metrics["ends"].values())
+    assert list(metrics["long_ends"]) == ["failed"]
+    assert "| failed | 2 |" in (tmp_path / "failed" / "report.md").read_text()
     assert [entry["epoch"] for entry in metrics["long_runs"]["failed"][0]["curve"]] == [0, 1, 2]
     assert (tmp_path / "failed" / "failed_try.png").is_file()
     capsys.readouterr()
@@ -84,7 +94,7 @@ def test_the_failed_try_is_repeated_and_mended(run_study, tiny_bert, tmp_path, c
     [
         (["--variants", "pretrained weights"], "got 'pretrained weights', which needs --encoder"),
         (["--variants", "fasting"], "expected variants among failed, .*, got 'fasting'"),
-        (["--variants", "failed", "failed"], "expected each variant once"),
+        (["--variants", "failed", "failed"], "expected each variant and seed once"),
         (["--encoder", "./nowhere"], "expected a transformers encoder in './nowhere'"),
     ],
 )

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.stats
 from matplotlib.container import ErrorbarContainer
 
 from base import (
@@ -113,6 +114,23 @@ def test_the_end_of_a_study(tmp_path, capsys):
     assert (study.output_dir / "report.md").read_text() == "# A trial\n\nSeeds 0 1.\n\n| a | b |\n"
     assert "| a | b |" in capsys.readouterr().out
     assert (study.output_dir / "labels.png").stat().st_size > 1000
+
+
+def test_a_pooled_error_is_that_of_an_analysis_of_variance():
+    """With two methods it is that of the paired test; another method, without noise of its own, lowers it."""
+    scores = {"a": [0.5, 0.6, 0.8], "b": [0.4, 0.55, 0.6], "c": [0.2, 0.275, 0.42]}
+    two = {name: scores[name] for name in "ab"}
+    ((paired,), (pooled,)) = (compare_planned(two, [("a", "b")], pooled=pooled) for pooled in (False, True))
+    for name in ("difference", "interval", "p", "p_holm"):
+        assert pooled[name] == pytest.approx(paired[name])
+    (test,) = compare_planned(scores, [("a", "b")], pooled=True)
+    table = np.array([*scores.values()])
+    total = ((table - table.mean()) ** 2).sum()
+    of_methods = 3 * ((table.mean(1) - table.mean()) ** 2).sum()
+    of_seeds = 3 * ((table.mean(0) - table.mean()) ** 2).sum()
+    t = test["difference"] / np.sqrt((total - of_methods - of_seeds) / 4 * 2 / 3)
+    assert test["p"] == pytest.approx(2 * scipy.stats.t.sf(t, 4))
+    assert compare_planned({"a": [0.5], "b": [0.4]}, [("a", "b")], pooled=True)[0]["p"] is None
 
 
 def test_bars_of_the_picture():
