@@ -4,7 +4,7 @@ Why did the first tries with BERT as TimeMAE's visible encoder fail, and which m
 failed try as it ran, then with one mistake mended at a time, and the mended one with one mistake left in at a time.
 
     python studies/failed_try.py --dataset uci_har --output_dir outputs/failed_try
-    python studies/failed_try.py --dataset uci_har --encoder MODEL --long_variants --output_dir outputs/failed_try_weights
+    python studies/failed_try.py --dataset uci_har --encoder MODEL --long_variants --output_dir outputs/with_weights
 
 The failed try put a pretrained BERT with 8 layers of width 256 into the original code, whose constructor then gave
 each linear layer Xavier-normal weights and biases of 0.1; layer norms and embedding tables of BERT survived. TimeMAE's
