@@ -299,6 +299,11 @@ class TimeMAEConfig(PreTrainedConfig):
             kwargs.setdefault("label2id", {label: index for index, label in kwargs["id2label"].items()})
         return super().from_dict(config_dict, **kwargs)
 
+    @classmethod
+    def from_json_file(cls, json_file: str | os.PathLike) -> "TimeMAEConfig":
+        """Makes a configuration from a config.json, as `from_pretrained` does from the directory that it is in."""
+        return cls.from_dict(cls._dict_from_json_file(json_file))
+
     def to_diff_dict(self) -> dict[str, Any]:
         """Returns what config.json holds: all that is not a default, and the recipe in any case."""
         return {**super().to_diff_dict(), **{name: getattr(self, name) for name in PAPER_RECIPE}}

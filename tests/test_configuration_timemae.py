@@ -100,3 +100,4 @@ def test_a_configuration_from_before_the_recipes_has_that_of_the_paper(tmp_path)
     loaded = TimeMAEConfig.from_pretrained(tmp_path)
     assert {name: getattr(loaded, name) for name in PAPER_RECIPE} == PAPER_RECIPE and loaded.hidden_size == 32
     assert TimeMAEConfig.from_pretrained(tmp_path, pooling="attention").pooling == "attention"
+    assert TimeMAEConfig.from_json_file(tmp_path / "config.json").to_dict() == loaded.to_dict()

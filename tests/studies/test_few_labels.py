@@ -13,7 +13,7 @@ from timemae import TimeMAEFeatureExtractor
 
 
 @pytest.mark.slow
-def test_all_methods_see_the_same_labels_and_nothing_is_made_twice(run_study, tmp_path, capsys, monkeypatch):
+def test_methods_are_compared_and_nothing_is_made_twice(run_study, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(patchtst, "steps_in", lambda *arguments: 2)
     command = [
         *("few_labels.py", "--datasets", "JapaneseVowels", "--patch_lengths", 3, "--fractions", 0.05, 1.0),
