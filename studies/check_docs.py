@@ -1,16 +1,18 @@
 #!/usr/bin/env python
 """
-Do the figures of docs/encoders.md follow from results/? Computes them anew from the JSON files.
+Do the figures of the documentation follow from results/? Computes them anew from the JSON files.
 
     python studies/check_docs.py           # says what differs
     python studies/check_docs.py --write   # first writes the tables anew that stand between marks
 
-Three things are checked. A table between `<!-- figures: NAME.json -->` and `<!-- end of figures -->` is what the study
-of that file reports. What `claims` returns, sentences with figures computed from the files, stands in the page. And no
-figure (a number with a point or a per cent sign, or of points) stands elsewhere in its text but for `GIVEN`.
+In docs/encoders.md and docs/results.md a table between `<!-- figures: NAME.json -->` and `<!-- end of figures -->`
+is what the study of that file reports. Of docs/encoders.md two more things are checked: what `claims` returns,
+sentences with figures computed from the files, stands in the page; and no figure (a number with a point or a per cent
+sign, or of points) stands elsewhere in its text but for `GIVEN`.
 """
 
 import argparse
+import importlib
 import json
 import re
 import statistics
@@ -18,14 +20,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import encoders_report
 import failed_try
 from training_timemae import mean_and_deviation
 
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "encoders.md"
-BLOCK = re.compile(r"(<!-- figures: (\w+\.json) -->\n).*?(<!-- end of figures -->)", re.DOTALL)
+PAGES = [PAGE, ROOT / "docs" / "results.md"]
+BLOCK = re.compile(r"(<!-- figures: ([\w/]+\.json) -->\n).*?(<!-- end of figures -->)", re.DOTALL)
 FIGURE = re.compile(r"\d+\.\d+%?|\d+(?:,\d+)*%|\d+(?= points| times)")
 # Figures that no study of ours has measured: how well the train half of HAR agrees with the published one, and
 # settings.
@@ -46,14 +48,12 @@ def read(name: str, results: Path) -> dict[str, Any]:
 
 
 def make_table(name: str, results: Path) -> str:
-    """Returns the table of a file of results as its study reports it."""
+    """Returns the tables of a file of results as the study that its command names reports them."""
     content = json.loads((results / name).read_text())
-    metrics = content["metrics"]
-    if "ends" in metrics:
-        tests = metrics["planned_comparisons"]
-        epochs = [content["settings"][name] for name in ("epochs", "long_epochs")]
-        return failed_try.as_table(metrics["ends"], metrics["long_ends"], tests, epochs)
-    return encoders_report.as_tables(metrics["encoders"], metrics["planned_comparisons"])
+    study = re.search(r"studies/(\w+)\.py", content["command"])
+    if study is None:
+        raise ValueError(f"expected results of a study in {name}, got those of {content['command']}")
+    return importlib.import_module(study[1]).report(content["metrics"], content["settings"])
 
 
 def write_tables(text: str, results: Path) -> str:
@@ -131,11 +131,16 @@ def claims(results: Path) -> Iterator[str]:
     yield f"the linear probe on HAR stuck at {round(100 * statistics.median(failed_try.REPORTED.values()))}%"
 
 
+def find_old_tables(text: str, results: Path) -> list[str]:
+    """Returns in words that a table between the marks of a page is not that of its file; empty if all is well."""
+    if text == write_tables(text, results):
+        return []
+    return ["a table between marks is not that of its file; --write makes it anew"]
+
+
 def find_problems(text: str, results: Path) -> list[str]:
     """Returns what a page says that the files of results do not, and the other way round; empty if all is well."""
-    problems = []
-    if text != write_tables(text, results):
-        problems.append("a table between marks is not that of its file; --write makes it anew")
+    problems = find_old_tables(text, results)
     text = re.sub(r"^```.*?^```", "", BLOCK.sub("", text), flags=re.DOTALL | re.MULTILINE)
     text = " ".join(re.sub(r"\]\([^)]*\)", "]", text).split())
     left = text
@@ -154,14 +159,19 @@ def find_problems(text: str, results: Path) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", action="store_true", help="write the tables between marks anew")
+    results = ROOT / "results"
     if parser.parse_args().write:
-        PAGE.write_text(write_tables(PAGE.read_text(), ROOT / "results"))
-    problems = find_problems(PAGE.read_text(), ROOT / "results")
+        for page in PAGES:
+            page.write_text(write_tables(page.read_text(), results))
+    problems = find_problems(PAGE.read_text(), results)
+    for page in PAGES:
+        if page != PAGE:
+            problems += [f"{page.name}: {problem}" for problem in find_old_tables(page.read_text(), results)]
     for problem in problems:
         print(problem)
     if problems:
         raise SystemExit(1)
-    print(f"All figures of {PAGE.relative_to(ROOT)} follow from results/.")
+    print("All figures that were checked follow from results/.")
 
 
 if __name__ == "__main__":

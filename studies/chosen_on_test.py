@@ -194,6 +194,20 @@ def draw(courses: dict[str, Course]) -> Figure:
     return figure
 
 
+def report(metrics: dict[str, Any], settings: dict[str, Any]) -> str:
+    """Returns in Markdown what a results.json says."""
+    rows = []
+    for name, ends in metrics["accuracy"]["trainings"].items():
+        cells = [mean_and_deviation([100 * value for value in ends[end]["values"]], 2) for end in ends]
+        rows.append([name, *cells])
+    added = mean_and_deviation([100 * value for value in metrics["accuracy"]["choosing"]["values"]], 2)
+    table = markdown_table(["test accuracy, in %", "last epoch", "best epoch on test", "difference"], rows)
+    return (
+        "The best epochs and the checkpoint were chosen on test, as in the published code: no honest figures.\n\n"
+        f"{table}\n\nCheckpoint and epoch chosen on test, less the last of both: {added} points of FineAll."
+    )
+
+
 def main() -> None:
     parser = make_parser(__doc__, seeds=[0])
     parser.add_argument("--patch_length", type=int, required=True)
@@ -204,18 +218,9 @@ def main() -> None:
     study = Study("chosen on test", arguments, free=["seeds"], parts=parts)
     courses = [Run(arguments, study, seed).courses() for seed in arguments.seeds]
     summary = summarise(courses)
-    rows = []
-    for name, ends in summary["accuracy"]["trainings"].items():
-        cells = [mean_and_deviation([100 * value for value in ends[end]["values"]], 2) for end in ends]
-        rows.append([name, *cells])
-    added = mean_and_deviation([100 * value for value in summary["accuracy"]["choosing"]["values"]], 2)
-    table = markdown_table(["test accuracy, in %", "last epoch", "best epoch on test", "difference"], rows)
-    text = (
-        "The best epochs and the checkpoint were chosen on test, as in the published code: no honest figures.\n\n"
-        f"{table}\n\nCheckpoint and epoch chosen on test, less the last of both: {added} points of FineAll."
-    )
     study.save_picture(draw(courses[0]), "chosen_on_test.png")
-    study.finish({**summary, "courses": courses}, "Chosen on test", text)
+    metrics = {**summary, "courses": courses}
+    study.finish(metrics, "Chosen on test", report(metrics, study.settings()))
 
 
 if __name__ == "__main__":

@@ -348,6 +348,11 @@ def check(arguments: argparse.Namespace) -> None:
         raise ValueError(f"expected parts of the labels above 0 and up to 1, got {' '.join(map(str, parts))}")
 
 
+def report(metrics: dict[str, Any], settings: dict[str, Any]) -> str:
+    """Returns in Markdown what a results.json says."""
+    return as_tables(metrics["encoders"], metrics["planned_comparisons"])
+
+
 def main() -> None:
     parser = make_parser(__doc__, seeds=range(5))
     parser.add_argument("--encoders", nargs="+", required=True)
@@ -370,11 +375,9 @@ def main() -> None:
     results = comparison.run()
     tests = comparison.compare(results)
     comparison.study.save_picture(draw(results), "labels.png")
-    comparison.study.finish(
-        {"encoders": results, "planned_comparisons": tests},
-        title=f"Encoders on {arguments.dataset}",
-        table=as_tables(results, tests),
-    )
+    metrics = {"encoders": results, "planned_comparisons": tests}
+    table = report(metrics, comparison.study.settings())
+    comparison.study.finish(metrics, f"Encoders on {arguments.dataset}", table)
 
 
 if __name__ == "__main__":

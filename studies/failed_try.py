@@ -301,6 +301,12 @@ def as_table(
     return markdown_table([*head, *shares, f"p (Holm, {len(tests)} comparisons, pooled error)"], rows)
 
 
+def report(metrics: dict[str, Any], settings: dict[str, Any]) -> str:
+    """Returns in Markdown what a results.json says."""
+    epochs = [settings[name] for name in ("epochs", "long_epochs")]
+    return as_table(metrics["ends"], metrics["long_ends"], metrics["planned_comparisons"], epochs)
+
+
 def draw(long_runs: dict[str, list[dict[str, Any]]], ends: dict[str, dict[str, Any]], epochs: int) -> Figure:
     """Returns a picture: the courses of the long runs beside the reported one, and where each variant ends."""
     figure, axes = plt.subplots(1, 3, figsize=(19, 6.5), layout="constrained", width_ratios=[1.1, 1, 1.1])
@@ -411,8 +417,7 @@ def main() -> None:
         "long_runs": long_runs,
         "reported": REPORTED,
     }
-    table = as_table(ends, long_ends, tests, [arguments.epochs, arguments.long_epochs])
-    study.finish(metrics, f"The failed try on {arguments.dataset}", table)
+    study.finish(metrics, f"The failed try on {arguments.dataset}", report(metrics, study.settings()))
 
 
 if __name__ == "__main__":

@@ -302,6 +302,12 @@ def as_tables(summary: Summary, courses: dict[str, list[dict[str, Any]]], tests:
     return "\n\n".join([*tables, planned_table(titles, tests)])
 
 
+def report(metrics: dict[str, Any], settings: dict[str, Any]) -> str:
+    """Returns in Markdown what a results.json says."""
+    accuracy, courses, tests = (metrics[name] for name in ("accuracy", "pretraining", "planned_comparisons"))
+    return "\n\n".join(f"**{name}**\n\n{as_tables(accuracy[name], courses[name], tests[name])}" for name in accuracy)
+
+
 def main() -> None:
     parser = make_parser(__doc__, dataset=False, seeds=range(5))
     parser.add_argument("--datasets", nargs="+", required=True, help="each what `load_time_series` takes")
@@ -364,9 +370,8 @@ def main() -> None:
         for name, methods in results.items()
     }
     study.save_picture(draw_against_labels(panels), "few_labels.png")
-    tables = [f"## {name}\n\n{as_tables(summary[name], courses[name], tests[name])}" for name in summary]
     metrics = {"accuracy": summary, "planned_comparisons": tests, "pretraining": courses}
-    study.finish(metrics, "Few labels", "\n\n".join(tables))
+    study.finish(metrics, "Few labels", report(metrics, study.settings()))
 
 
 if __name__ == "__main__":

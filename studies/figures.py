@@ -255,6 +255,14 @@ def as_table(spec: FigureSpec, summary: dict[str, Any]) -> str:
     return markdown_table([spec.axis, *labels, *(metric.replace("_", " ") for metric in extra)], rows)
 
 
+def report(metrics: dict[str, Any], settings: dict[str, Any]) -> str:
+    """Returns in Markdown what the results.json of a figure says."""
+    spec = FIGURES[metrics["figure"]]
+    note = "Accuracy in %, of a linear probe on series that were held out of train (validation, not test)."
+    seeds = f"Seeds {' '.join(map(str, settings['seeds']))}."
+    return f"{spec.claim}\n\n{name_highest(metrics)}\n\n{note} {seeds}\n\n{as_table(spec, metrics)}"
+
+
 def draw(spec: FigureSpec, summary: dict[str, Any], trials: dict[str, list[Trial]]) -> Figure:
     """Draws the accuracies of a figure, with 95% intervals over seeds, and the codebook where it is asked for."""
     panels = 1 + spec.codebook
@@ -336,12 +344,11 @@ def main() -> None:
         summary = summarise(found, (unchanged or list(found))[0])
         page = study.output_dir / name
         settings = {**study.settings(), "seed": arguments.seeds}
+        summary["figure"] = name
         write_results(page, summary, settings, study.started)
         picture = trials.map(spec, arguments.seeds[0]) if spec.maps else draw(spec, summary, found)
         study.save_picture(picture, f"{name}/{name}.png")
-        note = "Accuracy in %, of a linear probe on series that were held out of train (validation, not test)."
-        seeds = f"Seeds {' '.join(map(str, arguments.seeds))}."
-        text = f"{spec.claim}\n\n{name_highest(summary)}\n\n{note} {seeds}\n\n{as_table(spec, summary)}"
+        text = report(summary, settings)
         (page / "report.md").write_text(f"# {spec.title}\n\n{text}\n\n![{spec.title}]({name}.png)\n")
         tables.append(f"## {spec.title}\n\n{text}")
     study.finish({"figures": arguments.figures}, "Figures of the paper", "\n\n".join(tables))

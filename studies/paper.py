@@ -222,7 +222,22 @@ def as_tables(name: str, scores: Scores, described: dict[str, dict[str, Any]]) -
     parts = [SETS[name].note, markdown_table(header, rows), markdown_table(size_header, sizes)]
     if tests:
         parts.append(planned_table(titles, [test for _, test in tests]))
-    return "\n\n".join([f"## {name}", *filter(None, parts)])
+    return "\n\n".join([f"**{name}**", *filter(None, parts)])
+
+
+def report(metrics: dict[str, Any], settings: dict[str, Any]) -> str:
+    """Returns in Markdown what a results.json says."""
+    tables = [NOTE]
+    for name, summary in metrics["scores"].items():
+        scores = {
+            row: {
+                evaluation: {metric: score["values"] for metric, score in by_metric.items()}
+                for evaluation, by_metric in by_evaluation.items()
+            }
+            for row, by_evaluation in summary.items()
+        }
+        tables.append(as_tables(name, scores, metrics["methods"][name]))
+    return "\n\n".join(tables)
 
 
 def draw(results: dict[str, Scores]) -> Figure:
@@ -321,15 +336,12 @@ def main() -> None:
     results = {name: table.score(predictions[name]) for name, table in tables.items()}
     described = {name: {row: table.describe(row, seeds[row]) for row in of_methods} for name, table in tables.items()}
     study.save_picture(draw(results), "paper.png")
-    study.finish(
-        {
-            "scores": {name: summarise(name, scores) for name, scores in results.items()},
-            "methods": described,
-            "planned_comparisons": {name: compare(scores) for name, scores in results.items()},
-        },
-        "The main table of the paper",
-        "\n\n".join([NOTE, *(as_tables(name, scores, described[name]) for name, scores in results.items())]),
-    )
+    metrics = {
+        "scores": {name: summarise(name, scores) for name, scores in results.items()},
+        "methods": described,
+        "planned_comparisons": {name: compare(scores) for name, scores in results.items()},
+    }
+    study.finish(metrics, "The main table of the paper", report(metrics, study.settings()))
 
 
 if __name__ == "__main__":

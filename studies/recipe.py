@@ -209,6 +209,12 @@ def as_table(summary: dict[str, dict[str, Any]], title: str) -> str:
     return markdown_table([f"{title}, mean accuracy over sets, in %", *labels, "mean"], rows)
 
 
+def report(metrics: dict[str, Any], settings: dict[str, Any]) -> str:
+    """Returns in Markdown what a results.json says."""
+    kinds = {"fine_last": "FineLast", "fine_all": "FineAll"}
+    return "\n\n".join(as_table(metrics[kind], title) for kind, title in kinds.items() if metrics[kind])
+
+
 def main() -> None:
     parser = make_parser(__doc__, dataset=False, seeds=None)
     parser.add_argument("--datasets", nargs="+", required=True, help="each what `load_time_series` takes")
@@ -255,9 +261,8 @@ def main() -> None:
         for pooling in POOLINGS
     }
     fine_all = {name: summarise_scores(scores) for name, scores in fine_tuned.items()}
-    tables = [as_table(fine_last, "FineLast"), *([as_table(fine_all, "FineAll")] if fine_all else [])]
     metrics = {"fine_last": fine_last, "fine_all": fine_all, "trials": trials, "fine_tuned": fine_tuned}
-    study.finish(metrics, "Recipes of pre-training", "\n\n".join(tables))
+    study.finish(metrics, "Recipes of pre-training", report(metrics, study.settings()))
 
 
 def as_path(name: str) -> str:

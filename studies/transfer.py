@@ -111,11 +111,17 @@ class Transfer:
         return model
 
 
-def as_table(scores: dict[str, dict[str, list[float]]], part: str) -> str:
+def report(metrics: dict[str, Any], settings: dict[str, Any]) -> str:
+    """Returns in Markdown what a results.json says."""
+    note = "Accuracy in % on series that were held out of train (validation, not test)."
+    return "\n\n".join([note, *(as_table(by_source, part) for part, by_source in metrics["accuracy"].items())])
+
+
+def as_table(scores: dict[str, dict[str, dict[str, Any]]], part: str) -> str:
     """Returns the accuracies with a part of the labels in Markdown: a row a source, a column a target."""
     targets = list(next(iter(scores.values())))
     rows = [
-        [source, *(mean_and_deviation([100 * value for value in by_target[target]]) for target in targets)]
+        [source, *(mean_and_deviation([100 * value for value in by_target[target]["values"]]) for target in targets)]
         for source, by_target in scores.items()
     ]
     return markdown_table([f"pre-trained on, {100 * float(part):g}% of labels", *targets], rows)
@@ -182,9 +188,8 @@ def main() -> None:
         for part, by_source in results.items()
     }
     study.save_picture(draw(results), "transfer.png")
-    note = "Accuracy in % on series that were held out of train (validation, not test)."
-    tables = "\n\n".join(as_table(by_source, part) for part, by_source in results.items())
-    study.finish({"accuracy": summary}, "From each set to each other", f"{note}\n\n{tables}")
+    metrics = {"accuracy": summary}
+    study.finish(metrics, "From each set to each other", report(metrics, study.settings()))
 
 
 if __name__ == "__main__":

@@ -44,9 +44,16 @@ def test_tables_between_marks_are_those_of_their_files(check_docs, tmp_path):
     ends = {"failed": {**end, "share": None}}
     metrics = {"ends": ends, "long_ends": ends, "planned_comparisons": []}
     settings = {"epochs": 5, "long_epochs": 100}
-    (tmp_path / "failed_try.json").write_text(json.dumps({"metrics": metrics, "settings": settings}))
+    content = {"metrics": metrics, "settings": settings, "command": "python studies/failed_try.py --seeds 0"}
+    (tmp_path / "failed_try.json").write_text(json.dumps(content))
     page = "before\n<!-- figures: failed_try.json -->\nold\n<!-- end of figures -->\nafter 0.5\n"
     written = check_docs.write_tables(page, tmp_path)
     assert "| failed | 5 | 62.5 ± 0.0 |" in written and "| failed | 100 | 62.5" in written and "old" not in written
     assert written.startswith("before\n<!--") and written.endswith("-->\nafter 0.5\n")
     assert check_docs.write_tables(written, tmp_path) == written
+    assert check_docs.find_old_tables(page, tmp_path) and not check_docs.find_old_tables(written, tmp_path)
+
+
+def test_tables_of_all_pages_are_those_of_their_files(check_docs):
+    for page in check_docs.PAGES:
+        assert check_docs.find_old_tables(page.read_text(), RESULTS) == [], page
