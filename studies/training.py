@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import os
 import statistics
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -48,6 +49,11 @@ RECIPES: dict[str, tuple[Callable[..., TimeMAEConfig], dict[str, Any]]] = {
 }
 
 
+# With TIMEMAE_STUDIES_COMPILE=1 pre-training of at least so many steps is compiled, which takes about ten seconds, a
+# minute the first time, and on small models saves 40% of the rest. Results change by rounding.
+COMPILED_FROM = 2000
+
+
 def count_steps(num_series: int, batch_size: int, epochs: float, min_steps: int) -> int:
     """Returns the steps of a number of epochs, but not fewer than `min_steps`."""
     return max(min_steps, round(epochs * math.ceil(num_series / batch_size)))
@@ -81,13 +87,14 @@ def pretrain(
         **settings: of [`PreTrainingArguments`].
 
     Returns:
-        `steps`, `seconds` and what was logged `last`.
+        `steps`, `seconds`, whether it was `compiled`, and what was logged `last`.
     """
     set_seed(seed)
     model = TimeMAEForPreTraining(start) if isinstance(start, TimeMAEConfig) else start()
     batch_size = PreTrainingArguments(output_dir=str(output), **settings).per_device_train_batch_size
     steps = count_steps(len(train), batch_size, epochs, min_steps)
-    arguments = PreTrainingArguments(**trainer_settings(output, steps, seed) | settings)
+    compiled = os.environ.get("TIMEMAE_STUDIES_COMPILE") == "1" and steps >= COMPILED_FROM
+    arguments = PreTrainingArguments(**trainer_settings(output, steps, seed, torch_compile=compiled) | settings)
     trainer = PreTrainingTrainer(
         model=model,
         args=arguments,
@@ -102,6 +109,7 @@ def pretrain(
     return {
         "steps": trainer.state.global_step,
         "seconds": metrics["train_runtime"],
+        "compiled": compiled,
         "last": {name: logged[name] for name in ("mcc_loss", "mrr_loss", "codebook_perplexity")},
     }
 
