@@ -31,6 +31,7 @@ from .unpacking import check_unpacked, unpack_limit
 
 SPLIT_FILES = (*ARCHIVE_READERS, ".pt", *TABLE_KINDS)  # kinds of files that are named after splits
 KNOWN_FILES = (*SPLIT_FILES, ".npz", ".npy", ".zip")
+PACKED_FILES = (".gz", ".bz2", ".xz", ".zst", ".tar", ".tgz", ".7z")
 
 
 @dataclass(frozen=True)
@@ -213,7 +214,10 @@ def read_files(files: dict[str, list[Path]], options: Options, place: str) -> di
     elif suffix in ARCHIVE_READERS:
         splits = {split: ARCHIVE_READERS[suffix](path) for split, path in file_of.items()}
     else:
-        raise TimeSeriesDataError(f"{place}: expected a file of a known kind, got {suffix!r}")
+        hint = "; unpack it first" if suffix in PACKED_FILES else ""
+        raise TimeSeriesDataError(
+            f"{place}: expected a file of a known kind ({', '.join(KNOWN_FILES)}), got {suffix!r}{hint}"
+        )
     return encode_arrays(splits, place, labels_per_step=options.roles.windowed, task=options.roles.task)
 
 

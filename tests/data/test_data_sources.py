@@ -146,7 +146,10 @@ def test_files_that_do_not_belong_together(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"absent\.ts"):
         load_time_series({"train": tmp_path / "absent.ts"})
     (tmp_path / "notes.txt").write_text("text")
-    expect_error(tmp_path / "notes.txt", "expected a file of a known kind")
+    expect_error(tmp_path / "notes.txt", r"expected a file of a known kind \(\.ts, .*\.zip\), got '\.txt'$")
+    (tmp_path / "notes.txt").rename(tmp_path / "table.csv.gz")
+    expect_error(tmp_path / "table.csv.gz", "got '.gz'; unpack it first")
+    (tmp_path / "table.csv.gz").unlink()
     (tmp_path / "more_train.ts").write_text(TS)
     expect_error(tmp_path, "expected one file a split")
 
