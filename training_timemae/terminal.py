@@ -117,10 +117,10 @@ def _read_ahead(arguments: Sequence[str]) -> dict[str, Any]:
 
 def is_for_the_user(error: BaseException) -> bool:
     """
-    Returns whether the user can mend an error: one of files, disk, network or memory; or one that this project, or a
+    Returns whether the user can mend an error: one of files, weights, disk, network or memory; or one that this project, or a
     library about what it was given, raises on purpose. What Python or another library stumbles over is a bug.
     """
-    if isinstance(error, OSError) or type(error).__name__ == "OutOfMemoryError":
+    if isinstance(error, OSError) or type(error).__name__ in ("OutOfMemoryError", "SafetensorError"):
         return True
     place = error.__traceback__
     while place is not None and place.tb_next is not None:
@@ -144,6 +144,9 @@ def describe(error: BaseException) -> str:
     what, _, to_do = str(error).strip().rpartition("; ")
     if type(error).__name__ == "OutOfMemoryError":
         what, to_do = f"out of memory: {error}", "a smaller --per_device_train_batch_size needs less"
+    elif type(error).__name__ == "SafetensorError":
+        what = f"a file of weights (.safetensors) is broken: {error}"
+        to_do = "copy or download the model of --model_name_or_path anew"
     elif not what or "--" not in to_do:
         what = str(error).strip() or type(error).__name__
         named = [f"--{name}" for name in _find_options(what)]

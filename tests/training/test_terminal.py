@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import ROOT, flags
+from safetensors.torch import load_file
 
 from timemae import TimeMAEConfig
 from training_timemae import (
@@ -33,6 +34,7 @@ from training_timemae.terminal import run_script
         (lambda: TimeMAEConfig(hidden_size=10), "error: expected `hidden_size` to be divisible.*\nSee --hidden_size,"),
         (Path("missing").read_text, "error: .*No such file.*\n--help says what each option takes. --debug"),
         (lambda: PreTrainingArguments("run", save_strategy="soon"), "error: .*soon.*\n--help"),
+        (lambda: load_file(__file__), "error: a file of weights .* is broken: .*\nCopy or download the model"),
     ],
 )
 def test_what_the_user_can_mend_takes_two_lines(main, expected, monkeypatch, capsys, tmp_path):
