@@ -117,8 +117,9 @@ def _read_ahead(arguments: Sequence[str]) -> dict[str, Any]:
 
 def is_for_the_user(error: BaseException) -> bool:
     """
-    Returns whether the user can mend an error: one of files, weights, disk, network or memory; or one that this project, or a
-    library about what it was given, raises on purpose. What Python or another library stumbles over is a bug.
+    Returns whether the user can mend an error: one of files, weights, disk, network or memory; or one that this
+    project, or a library about what it was given, raises on purpose. What Python or another library stumbles over is a
+    bug.
     """
     if isinstance(error, OSError) or type(error).__name__ in ("OutOfMemoryError", "SafetensorError"):
         return True
