@@ -217,11 +217,10 @@ def as_tables(name: str, scores: Scores, described: dict[str, dict[str, Any]]) -
         for row, one in described.items()
     ]
     size_header = ["", "weights", "features", "steps of pre-training", "seconds", "rates of FineAll, % on validation"]
-    tests = [(EVALUATIONS[evaluation], test) for evaluation, of_one in compare(scores).items() for test in of_one]
-    titles = [f"{evaluation}: {' minus '.join(test['pair'])}" for evaluation, test in tests]
     parts = [SETS[name].note, markdown_table(header, rows), markdown_table(size_header, sizes)]
-    if tests:
-        parts.append(planned_table(titles, [test for _, test in tests]))
+    for evaluation, tests in compare(scores).items():
+        titles = [f"{EVALUATIONS[evaluation]}: {' minus '.join(test['pair'])}" for test in tests]
+        parts.append(planned_table(titles, tests) if tests else "")
     return "\n\n".join([f"**{name}**", *filter(None, parts)])
 
 
