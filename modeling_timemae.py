@@ -740,7 +740,8 @@ class TimeMAEForTimeSeriesClassification(TimeMAEPreTrainedModel):
 
     def train(self, mode: bool = True):
         super().train(mode)
-        if not any(parameter.requires_grad for parameter in self.timemae.encoder.parameters()):
+        parts = (self.timemae.embeddings, self.timemae.encoder)
+        if not any(parameter.requires_grad for part in parts for parameter in part.parameters()):
             self.timemae.eval()
         return self
 

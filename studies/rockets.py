@@ -29,9 +29,9 @@ def predict(
     Returns:
         classes of shape `(len(dataset),)`.
     """
-    classifier = ROCKETS[name](random_state=seed)
     num_threads = torch.get_num_threads()  # which Hydra sets to its own
     try:
+        classifier = ROCKETS[name](random_state=seed)
         classifier.fit(_as_array(labelled, extractor, length), np.array(labelled["labels"][:]))
         return classifier.predict(_as_array(dataset, extractor, length))
     finally:

@@ -408,6 +408,8 @@ def test_freeze_encoder_trains_the_head_only(tiny_config, pooling):
     trained = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
     query = {"timemae.pooling.query"} if pooling == "attention" else set()
     assert trained == {"classifier.weight", "classifier.bias"} | query
+    model.timemae.embeddings.requires_grad_(True)
+    assert model.train().timemae.training  # part of it trains, so dropout stays
 
 
 def warnings(caplog) -> list[str]:

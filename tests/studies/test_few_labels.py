@@ -8,6 +8,7 @@ from conftest import flags, read_results
 from datasets import ClassLabel, Dataset, Features, List, Value
 
 import patchtst
+import rockets
 import training
 from timemae import TimeMAEFeatureExtractor
 
@@ -79,6 +80,26 @@ def test_steps_are_counted_that_fit_into_seconds(monkeypatch):
     monkeypatch.setattr(training, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
     assert training.steps_in(60.0, Stepping) == 120
     assert training.steps_in(0.1, Stepping) == 1
+
+
+def test_a_rocket_leaves_the_number_of_threads_alone(monkeypatch):
+    class Setting:
+        def __init__(self, random_state):
+            torch.set_num_threads(before + 1)  # as Hydra does
+
+        def fit(self, *series):
+            pass
+
+        def predict(self, series):
+            return np.zeros(len(series), int)
+
+    before = torch.get_num_threads()
+    monkeypatch.setitem(rockets.ROCKETS, "MiniRocket", Setting)
+    features = Features(past_values=List(List(Value("float32"), length=1)), labels=ClassLabel(names=["a", "b"]))
+    series = Dataset.from_dict({"past_values": [[[1.0]] * 4] * 2, "labels": [0, 1]}, features=features)
+    extractor = TimeMAEFeatureExtractor(num_channels=1, normalization="none")
+    assert rockets.predict("MiniRocket", series, series, extractor, 4, 0).tolist() == [0, 0]
+    assert torch.get_num_threads() == before
 
 
 def test_patchtst_sees_the_first_steps_of_a_series():
