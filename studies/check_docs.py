@@ -164,9 +164,7 @@ def main() -> None:
         for page in PAGES:
             page.write_text(write_tables(page.read_text(), results))
     problems = find_problems(PAGE.read_text(), results)
-    for page in PAGES:
-        if page != PAGE:
-            problems += [f"{page.name}: {problem}" for problem in find_old_tables(page.read_text(), results)]
+    problems += [problem for page in PAGES[1:] for problem in find_old_tables(page.read_text(), results)]
     for problem in problems:
         print(problem)
     if problems:

@@ -10,7 +10,7 @@ from datasets import ClassLabel, Dataset, Features, List, Value
 import patchtst
 import rockets
 import training
-from timemae import TimeMAEFeatureExtractor
+from timemae import TimeMAEConfig, TimeMAEFeatureExtractor
 
 
 @pytest.mark.slow
@@ -100,6 +100,21 @@ def test_a_rocket_leaves_the_number_of_threads_alone(monkeypatch):
     extractor = TimeMAEFeatureExtractor(num_channels=1, normalization="none")
     assert rockets.predict("MiniRocket", series, series, extractor, 4, 0).tolist() == [0, 0]
     assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize(("steps", "compiled"), [(training.COMPILED_FROM, True), (10, False)])
+def test_only_long_pre_training_is_compiled_where_that_is_asked_for(monkeypatch, tmp_path, steps, compiled):
+    class Made(Exception):
+        pass
+
+    def make(args, **others):
+        raise Made(args.torch_compile)
+
+    monkeypatch.setenv("TIMEMAE_STUDIES_COMPILE", "1")
+    monkeypatch.setattr(training, "PreTrainingTrainer", make)
+    config = TimeMAEConfig(hidden_size=16, num_hidden_layers=1)
+    with pytest.raises(Made, match=str(compiled)):
+        training.pretrain(config, [0] * 4, TimeMAEFeatureExtractor(1), tmp_path, 0, epochs=1, min_steps=steps)
 
 
 def test_patchtst_sees_the_first_steps_of_a_series():

@@ -240,6 +240,14 @@ def test_distant_windows_of_a_series_differ(length):
     assert ((distant != distant[:, :1]).any(1)).float().mean() > 0.9
 
 
+def test_peers_train_for_as_long_as_their_papers_say(tmp_path):
+    assert [peers.PEERS["TS2Vec"].budget(count) for count in (100_000, 100_001)] == [(0, 200), (0, 600)]
+    assert peers.PEERS["TS-TCC"].budget(1) == (40, 1) and peers.PEERS["TST"].budget(1) is None
+    series = Dataset.from_dict({"past_values": [[[1.0] * 2] * 24] * 4})
+    with pytest.raises(ValueError, match="expected epochs for TST, whose paper has no rule"):
+        peers.pretrain("TST", series, EXTRACTOR, tmp_path, 0, **SIZES)
+
+
 def test_segments_are_permuted_within_a_series():
     values = torch.arange(30.0).expand(200, 30)[..., None]
     steps = torch.arange(30).expand(200, 30) < 20
