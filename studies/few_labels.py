@@ -283,29 +283,57 @@ def compare(scores: Scores) -> list[dict[str, Any]]:
     ]
 
 
-def as_tables(summary: Summary, courses: dict[str, list[dict[str, Any]]], tests: list[dict[str, Any]]) -> str:
-    """Returns test accuracies, pre-training and planned comparisons on one data set in Markdown."""
+def mean_over_sets(accuracy: dict[str, Summary]) -> Summary:
+    """Returns for each method that has as many seeds on all data sets the mean over them, each set counting alike."""
+    first, *others = accuracy.values()
+    return {
+        method: {
+            part: over_seeds(
+                np.mean([summary[method][part]["values"] for summary in accuracy.values()], axis=0).tolist()
+            )
+            for part in scores
+        }
+        for method, scores in first.items()
+        if all(num_seeds(summary.get(method)) == num_seeds(scores) for summary in others)
+    }
+
+
+def num_seeds(scores: dict[str, dict[str, Any]] | None) -> int:
+    """Returns how many seeds the scores of a method have."""
+    return 0 if scores is None else len(next(iter(scores.values()))["values"])
+
+
+def as_table(summary: Summary) -> str:
+    """Returns test accuracies in Markdown, a row for each method."""
     parts = list(next(iter(summary.values())))
-    counts = {method: len(next(iter(scores.values()))["values"]) for method, scores in summary.items()}
+    most = max(map(num_seeds, summary.values()))
     rows = []
     for method, scores in summary.items():
-        name = method if counts[method] == max(counts.values()) else f"{method} (seeds: {counts[method]})"
+        name = method if num_seeds(scores) == most else f"{method} (seeds: {num_seeds(scores)})"
         cells = [mean_and_deviation([100 * value for value in scores[part]["values"]], 1) for part in parts]
         rows.append([name, *cells])
-    head = ["test accuracy in %, mean ± standard deviation", *(f"{100 * float(part):g}% of labels" for part in parts)]
+    labels = [f"{100 * float(part):g}% of labels" for part in parts]
+    return markdown_table(["test accuracy in %, mean ± standard deviation", *labels], rows)
+
+
+def as_tables(summary: Summary, courses: dict[str, list[dict[str, Any]]], tests: list[dict[str, Any]]) -> str:
+    """Returns test accuracies, pre-training and planned comparisons on one data set in Markdown."""
     spent = [
         [method, *(f"{statistics.fmean(course[key] for course in of_seeds):.0f}" for key in ("steps", "seconds"))]
         for method, of_seeds in courses.items()
     ]
     titles = [f"{100 * float(test['labels']):g}%: {' minus '.join(test['pair'])}" for test in tests]
-    tables = [markdown_table(head, rows), markdown_table(["pre-training", "steps", "seconds"], spent)]
+    tables = [as_table(summary), markdown_table(["pre-training", "steps", "seconds"], spent)]
     return "\n\n".join([*tables, planned_table(titles, tests)])
 
 
 def report(metrics: dict[str, Any], settings: dict[str, Any]) -> str:
     """Returns in Markdown what a results.json says."""
     accuracy, courses, tests = (metrics[name] for name in ("accuracy", "pretraining", "planned_comparisons"))
-    return "\n\n".join(f"**{name}**\n\n{as_tables(accuracy[name], courses[name], tests[name])}" for name in accuracy)
+    tables = [f"**{name}**\n\n{as_tables(accuracy[name], courses[name], tests[name])}" for name in accuracy]
+    if len(accuracy) > 1:
+        tables.insert(0, f"**Mean over the sets**\n\n{as_table(mean_over_sets(accuracy))}")
+    return "\n\n".join(tables)
 
 
 def main() -> None:

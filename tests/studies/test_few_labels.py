@@ -7,9 +7,11 @@ import torch
 from conftest import flags, read_results
 from datasets import ClassLabel, Dataset, Features, List, Value
 
+import few_labels
 import patchtst
 import rockets
 import training
+from base import over_seeds
 from timemae import TimeMAEConfig, TimeMAEFeatureExtractor
 
 
@@ -40,6 +42,16 @@ def test_methods_are_compared_and_nothing_is_made_twice(run_study, tmp_path, cap
     (course,) = metrics["pretraining"]["JapaneseVowels-3"]["PatchTST"]
     assert course["steps"] == 2
     assert (tmp_path / "few" / "few_labels.png").stat().st_size > 10_000
+
+
+def test_the_mean_over_sets_is_that_of_methods_with_the_same_seeds_on_all():
+    accuracy = {
+        "one": {"ours": {"1": over_seeds([0.5, 0.6])}, "slow": {"1": over_seeds([0.5])}},
+        "two": {"slow": {"1": over_seeds([0.5, 0.7])}, "ours": {"1": over_seeds([0.7, 0.9])}},
+    }
+    means = few_labels.mean_over_sets(accuracy)
+    assert list(means) == ["ours"]
+    assert means["ours"]["1"]["values"] == pytest.approx([0.6, 0.75])
 
 
 def test_data_sets_are_told_apart_by_their_file_names(run_study, tmp_path, capsys):
