@@ -33,6 +33,9 @@ demo: .venv/installed
 		--pretraining_arguments "--num_hidden_layers 4 --decoder_num_hidden_layers 2 --save_strategy no" \
 		--fine_tuning_arguments "--save_strategy no"
 
+app: .venv/installed
+	$(BIN)/python scripts/app.py --model_name_or_path outputs/demo
+
 bench: .venv/installed
 	rm -rf outputs/benchmark
 	$(BIN)/python studies/benchmark.py --output_dir outputs/benchmark --readme docs/speed.md \

@@ -279,6 +279,13 @@ class TimeMAEConfig(PreTrainedConfig):
         """
         return cls(**PAPER_RECIPE | kwargs)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Returns what is saved, without the path that the configuration of the encoder came from."""
+        content = super().to_dict()
+        if isinstance(content.get("encoder_config"), dict):
+            content["encoder_config"].pop("_name_or_path", None)
+        return content
+
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs):
         """

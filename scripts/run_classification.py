@@ -127,7 +127,8 @@ def train(
         # The checkpoints of a head do not hold the encoder that it was trained on.
         "start": fingerprint(some_values(model.parameters()).tolist()) if arguments.freeze_encoder else None,
     }
-    if arguments.freeze_encoder and not data_arguments.streaming:
+    # The query of attention pooling learns with the head, so features that are computed once would not do.
+    if arguments.freeze_encoder and not data_arguments.streaming and config.pooling != "attention":
         metrics = train_head(trainer, checkpoint)
     else:
         metrics = trainer.train(resume_from_checkpoint=checkpoint).metrics

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import BertConfig, BertModel
+from transformers import BertConfig, BertModel, PreTrainedModel
 
 from timemae import TimeMAEConfig
 
@@ -67,6 +67,14 @@ def any_config(request, tiny_config) -> TimeMAEConfig:
         "attention": {"pooling": "attention", "num_pooled_layers": 3},
     }
     return TimeMAEConfig(**tiny_config.to_diff_dict() | choices[request.param])
+
+
+def with_query(model: PreTrainedModel) -> PreTrainedModel:
+    """Returns a new model whose attention pooling, if it has that, is not the plain mean as which it starts."""
+    for name, parameter in model.named_parameters():
+        if name.endswith("pooling.query"):
+            torch.nn.init.normal_(parameter)
+    return model
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from transformers import AutoConfig
+from transformers import AutoConfig, BertConfig
 
 from configuration_timemae import PAPER_RECIPE
 from timemae import TimeMAEConfig
@@ -23,6 +23,15 @@ def test_round_trip(tmp_path):
         assert isinstance(loaded, TimeMAEConfig)
         assert loaded.to_diff_dict() == config.to_diff_dict()
         assert loaded.num_labels == 3
+
+
+def test_the_path_of_an_encoder_is_not_saved(tmp_path):
+    encoder = BertConfig(name_or_path="/home/someone/bert")
+    config = TimeMAEConfig(encoder_config=encoder)
+    assert "someone" not in json.dumps(config.to_dict()) + json.dumps(config.to_diff_dict())
+    config.save_pretrained(tmp_path)
+    assert "someone" not in (tmp_path / "config.json").read_text()
+    assert encoder.name_or_path == "/home/someone/bert"
 
 
 def test_an_attribute_that_was_set_is_saved_and_loaded(tmp_path):

@@ -1,6 +1,7 @@
 import importlib.util
 import logging
 import re
+import subprocess
 
 import pytest
 from conftest import ROOT
@@ -105,3 +106,16 @@ def test_links_to_files_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)\s]+)\)", text):
         if not target.startswith(("http", "#")):
             assert ((ROOT / page).parent / target.split("#")[0]).exists(), target
+
+
+def test_each_make_target_of_the_pages_does_something():
+    """`make` is content with a name among its phony targets that has no rule."""
+    named = {
+        target
+        for page in [*PAGES, *OTHERS]
+        for target in re.findall(r"^make ([\w-]+)", (ROOT / page).read_text(), re.M)
+    }
+    assert {"demo", "app", "bench", "test"} <= named
+    for target in named:
+        planned = subprocess.run(["make", "--dry-run", target], cwd=ROOT, capture_output=True, text=True, check=True)
+        assert ".venv" in planned.stdout, target

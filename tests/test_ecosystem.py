@@ -10,7 +10,7 @@ import sys
 
 import pytest
 import torch
-from conftest import ROOT
+from conftest import ROOT, with_query
 from safetensors.torch import load_file
 from transformers import AutoModelForPreTraining, TrainingArguments
 from transformers.utils import is_accelerate_available
@@ -43,7 +43,7 @@ def weights(path):
 
 def example(model_class, tiny_config):
     """A model and inputs with which its outputs repeat: padded series and, for pre-training, a given mask."""
-    model = model_class(tiny_config).eval()
+    model = with_query(model_class(tiny_config)).eval()
     observed = torch.ones(4, 40, 3, dtype=torch.bool)
     observed[1, 20:] = False
     inputs = {"past_values": torch.randn(4, 40, 3), "past_observed_mask": observed}

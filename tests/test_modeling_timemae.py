@@ -4,7 +4,7 @@ import logging
 import pytest
 import scipy.stats
 import torch
-from conftest import FIXTURES
+from conftest import FIXTURES, with_query
 from safetensors.torch import load_file
 from torch.nn import functional as F
 from transformers import (
@@ -106,9 +106,7 @@ def test_three_training_steps_agree_with_the_original(converted):
 # --- Padding and missing values ---
 
 
-@pytest.mark.parametrize("mask_scope", ["sample", "batch"])
-def test_padding_changes_no_output(any_config, mask_scope):
-    any_config.mask_scope = mask_scope
+def test_padding_changes_no_output(any_config):
     lengths = [40, 21, 16, 33]
     series = [torch.randn(1, length, 3) for length in lengths]
     batch, observed = torch.full((4, 40, 3), torch.nan), torch.zeros(4, 40, 3, dtype=torch.bool)
@@ -116,8 +114,8 @@ def test_padding_changes_no_output(any_config, mask_scope):
         batch[row, : one.shape[1]], observed[row, : one.shape[1]] = one, True
     noise = torch.rand(4, 5)
 
-    base = TimeMAEModel(any_config).eval()
-    classifier = TimeMAEForTimeSeriesClassification(any_config).eval()
+    base = with_query(TimeMAEModel(any_config)).eval()
+    classifier = with_query(TimeMAEForTimeSeriesClassification(any_config)).eval()
     pretraining = TimeMAEForPreTraining(any_config).eval()
     with torch.no_grad():
         hidden = base(batch, observed)
@@ -204,6 +202,18 @@ def test_mask_scope(tiny_config):
     assert len(masks.unique(dim=0)) == 1
 
 
+def test_one_mask_for_a_batch_of_unequal_lengths(tiny_config):
+    """Series of one length share it, of each the same share is hidden, and never padding."""
+    tiny_config.mask_scope = "batch"
+    model = TimeMAEForPreTraining(tiny_config).eval()
+    num_patches = torch.tensor([5, 5, 3, 3, 4])
+    observed = (torch.arange(40) < 8 * num_patches[:, None])[..., None].expand(-1, -1, 3)
+    masks = model(torch.randn(5, 40, 3), observed).mask
+    assert masks.sum(1).tolist() == [tiny_config.num_masked_patches(count) for count in num_patches.tolist()]
+    assert masks[0].equal(masks[1]) and masks[2].equal(masks[3])
+    assert not (masks & (torch.arange(5) >= num_patches[:, None])).any()
+
+
 def test_evaluation_repeats_and_training_draws_codewords(tiny_config):
     model = TimeMAEForPreTraining(tiny_config)
     past_values, noise = torch.randn(16, 40, 3), torch.rand(16, 5)
@@ -269,7 +279,7 @@ def test_codebook_perplexity():
 
 @pytest.mark.parametrize("model_class", CLASSES)
 def test_save_and_load(model_class, any_config, tmp_path):
-    model = model_class(any_config).eval()
+    model = with_query(model_class(any_config)).eval()
     model.save_pretrained(tmp_path)
     assert (tmp_path / "model.safetensors").is_file()
     auto = {
@@ -372,6 +382,13 @@ def test_initializer_range(tiny_config):
             assert parameter.std().item() == pytest.approx(0.02, rel=0.2), name
 
 
+@pytest.mark.parametrize(("width", "expected"), [(0.1, 0.1), (None, 1.0)])
+def test_position_initializer_range(tiny_config, width, expected):
+    tiny_config.position_initializer_range, tiny_config.hidden_size = width, 64
+    positions = TimeMAEForPreTraining(tiny_config).timemae.embeddings.position_embeddings
+    assert positions.std().item() == pytest.approx(expected, rel=0.2)
+
+
 # --- Classification ---
 
 
@@ -449,6 +466,20 @@ def test_a_pretraining_checkpoint_starts_a_classifier(any_config, tmp_path, libr
     TimeMAEModel.from_pretrained(tmp_path)
     TimeMAEModel.from_pretrained(tmp_path / "classifier")
     assert warnings(library_logs) == []
+
+
+def test_a_classifier_with_attention_starts_from_one_without_and_pretraining_from_a_classifier(any_config, tmp_path):
+    """What the checkpoint lacks begins as in a new model: the query with the mean, the tokenizer at random."""
+    TimeMAEForPreTraining(any_config).save_pretrained(tmp_path / "pretrained")
+    options = {"pooling": "attention", "num_pooled_layers": 1, "num_labels": 5}
+    classifier = TimeMAEForTimeSeriesClassification.from_pretrained(tmp_path / "pretrained", **options).eval()
+    outputs = classifier.timemae(torch.randn(3, 40, 3))
+    assert_close(outputs.pooler_output, outputs.last_hidden_state.mean(1))
+    classifier.save_pretrained(tmp_path / "classifier")
+    again = TimeMAEForPreTraining.from_pretrained(tmp_path / "classifier")
+    assert again.timemae.pooling.query.equal(classifier.timemae.pooling.query)
+    outputs = again(torch.randn(3, 40, 3))
+    assert outputs.loss.isfinite() and outputs.codebook_perplexity > 1
 
 
 def test_other_channels_and_length_keep_the_encoder(tiny_config, tmp_path, library_logs):

@@ -11,9 +11,9 @@ def model_with_random_tokenizer(config, seed=0):
     return TimeMAEForPreTraining(config)
 
 
-@pytest.mark.parametrize("statistics", [False, True])
-def test_codewords_are_the_nearest_directions(tiny_config, statistics):
-    tiny_config.patch_statistics = statistics
+@pytest.mark.parametrize(("statistics", "size"), [(False, 16), (True, 16), (True, 5)])
+def test_codewords_are_the_nearest_directions(tiny_config, statistics, size):
+    tiny_config.patch_statistics, tiny_config.tokenizer_projection_size = statistics, size
     tokenizer = model_with_random_tokenizer(tiny_config).random_tokenizer
     patches = torch.randn(5, 7, tiny_config.patch_length, 3)
     observed = torch.rand(patches.shape) > 0.3
@@ -22,6 +22,7 @@ def test_codewords_are_the_nearest_directions(tiny_config, statistics):
     if statistics:
         groups += describe_patches(patches, observed)
     projected = torch.cat([group / group.shape[-1] ** 0.5 for group in groups], -1) @ tokenizer.projection
+    assert projected.shape[-1] == size
     nearness = torch.cosine_similarity(projected[:, :, None], tokenizer.codebook, dim=-1)
     assert tokenizer(patches, observed).equal(nearness.argmax(-1))
 

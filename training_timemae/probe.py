@@ -106,10 +106,19 @@ class TimeMAEHead(nn.Module):
 
     Args:
         model: the classifier. The head takes its loss from it, but none of its other weights.
+
+    Raises:
+        ValueError: the classifier pools with a query that learns with the head, so that features computed once would
+            not be those of the end of training.
     """
 
     def __init__(self, model: TimeMAEForTimeSeriesClassification):
         super().__init__()
+        if model.config.pooling == "attention":
+            raise ValueError(
+                "expected a classifier whose pooling has no weights, got pooling='attention', whose query learns with "
+                "the head: train the whole classifier after `freeze_encoder()`"
+            )
         self.dropout, self.classifier = model.dropout, model.classifier
         self._compute_loss = model.compute_loss  # a method, so that the encoder does not become a part of the head
 

@@ -392,6 +392,9 @@ def train_head(trainer: TimeMAETrainer, resume_from_checkpoint: str | None = Non
 
     Returns:
         the metrics of training.
+
+    Raises:
+        ValueError: the classifier has attention pooling, see [`TimeMAEHead`].
     """
     trainer.check_resume(resume_from_checkpoint)
     model, feature_extractor = trainer.model, trainer.processing_class

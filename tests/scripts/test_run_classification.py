@@ -46,6 +46,13 @@ def test_a_head_resumes(run_script, tmp_path):
 
 
 @pytest.mark.slow
+def test_the_query_of_attention_pooling_learns_with_a_frozen_encoder(run_script, tmp_path):
+    command = flags(dataset="JapaneseVowels", output_dir="head", pooling="attention", max_steps=2, **SMALL)
+    run_script("run_classification.py", *command, "--freeze_encoder")
+    assert load_file(tmp_path / "head" / "model.safetensors")["timemae.pooling.query"].abs().max() > 0
+
+
+@pytest.mark.slow
 def test_fine_tuning_may_begin_where_the_probe_ends(run_script, tmp_path):
     """It is that probe if nothing is learned from there on."""
     data = flags(dataset="JapaneseVowels")

@@ -124,10 +124,15 @@ def test_gumbel_temperature_moves_linearly(vowels, vowels_config, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_resumed_run_ends_where_the_uninterrupted_one_ends(vowels, vowels_config, tmp_path):
-    vowels_config.hidden_dropout_prob = 0.1
+@pytest.mark.parametrize(
+    "options", [{"hidden_dropout_prob": 0.1}, {"tokenizer_type": "random_projection", "mask_scope": "batch"}]
+)
+def test_a_resumed_run_ends_where_the_uninterrupted_one_ends(vowels, vowels_config, tmp_path, options):
+    for name, value in options.items():
+        setattr(vowels_config, name, value)
     whole = pretrain(vowels, vowels_config, tmp_path / "whole")
     whole.train()
+    torch.manual_seed(1)  # another model, whose weights and codewords the checkpoint replaces
     resumed = pretrain(vowels, vowels_config, tmp_path / "resumed")
     resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-4"))
     assert resumed.state.global_step == whole.state.global_step == 6
@@ -265,6 +270,16 @@ def test_a_head_learns_the_same_from_features_computed_once(vowels, frozen, tmp_
     trainer.save_model()
     saved = TimeMAEForTimeSeriesClassification.from_pretrained(tmp_path / "once").state_dict()
     assert all(weight.equal(saved[name]) for name, weight in model.state_dict().items())
+
+
+def test_a_query_that_learns_needs_the_encoder_in_each_step(vowels, vowels_config, tmp_path):
+    vowels_config.pooling = "attention"
+    model = TimeMAEForTimeSeriesClassification(vowels_config)
+    model.freeze_encoder()
+    with pytest.raises(
+        ValueError, match="expected a classifier whose pooling has no weights, got pooling='attention'"
+    ):
+        train_head(classifier_trainer(vowels, model, tmp_path))
 
 
 @pytest.mark.slow
