@@ -12,10 +12,10 @@ import pytest
 import torch
 from conftest import ROOT, with_query
 from safetensors.torch import load_file
-from transformers import AutoModelForPreTraining, TrainingArguments
+from transformers import AutoModelForPreTraining, BertConfig, TrainingArguments
 from transformers.utils import is_accelerate_available
 
-from timemae import TimeMAEForPreTraining, TimeMAEForTimeSeriesClassification, TimeMAEModel
+from timemae import TimeMAEConfig, TimeMAEForPreTraining, TimeMAEForTimeSeriesClassification, TimeMAEModel
 from training_timemae import PreTrainingArguments, PreTrainingTrainer
 
 
@@ -345,12 +345,10 @@ class Encoder(torch.nn.Module):
         return output.pooler_output if "pooler_output" in output else output.logits
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("model_class", [TimeMAEModel, TimeMAEForTimeSeriesClassification])
-def test_export_with_a_dynamic_batch(model_class, any_config, tmp_path):
+def check_export(model_class, config, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime", reason="needs pip install timemae[onnx]")
     pytest.importorskip("onnxscript", reason="needs pip install timemae[onnx]")
-    module = Encoder(example(model_class, any_config)[0]).eval()
+    module = Encoder(example(model_class, config)[0]).eval()
     arguments = (torch.randn(3, 40, 3), torch.rand(3, 40, 3) > 0.2)
     batch = torch.export.Dim("batch", min=1, max=1024)
     shapes = ({0: batch}, {0: batch})
@@ -365,6 +363,22 @@ def test_export_with_a_dynamic_batch(model_class, any_config, tmp_path):
         names = [argument.name for argument in session.get_inputs()]
         (output,) = session.run(None, dict(zip(names, (past_values.numpy(), observed.numpy()), strict=True)))
         torch.testing.assert_close(torch.from_numpy(output), expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model_class", [TimeMAEModel, TimeMAEForTimeSeriesClassification])
+def test_export_with_a_dynamic_batch(model_class, any_config, tmp_path):
+    check_export(model_class, any_config, tmp_path)
+
+
+@pytest.mark.slow
+def test_export_of_a_transformers_encoder(tiny_config, tmp_path):
+    encoder = BertConfig(
+        vocab_size=50, hidden_size=16, num_hidden_layers=2, num_attention_heads=4, intermediate_size=32
+    )
+    options = {"encoder_config": encoder, "pooling": "mean_max_std", "num_pooled_layers": 3}
+    config = TimeMAEConfig(**tiny_config.to_diff_dict() | options)
+    check_export(TimeMAEForTimeSeriesClassification, config, tmp_path)
 
 
 # --- PEFT ---

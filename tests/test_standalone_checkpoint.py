@@ -300,9 +300,12 @@ assert classify(load_file("series.safetensors")["series"]) == json.load(open("ex
     )
 
 
-@pytest.mark.parametrize("encoder", ["own", "bert"])
+@pytest.mark.parametrize("encoder", ["own", "bert", "default"])
 def test_checkpoints_of_version_0_1_0_give_the_outputs_of_then(encoder):
-    """The fixtures were saved before the model was divided into rooms, with what it gave then."""
+    """
+    The fixtures were saved with what the model gave then: the first two, which have the recipe of the paper, before it
+    was divided into rooms, the third with the default recipe of after that.
+    """
     directory = FIXTURES / "checkpoints_0_1_0"
     expected = load_file(directory / f"{encoder}-outputs.safetensors")
     series = {name: expected[name] for name in ("past_values", "past_observed_mask")}
