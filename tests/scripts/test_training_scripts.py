@@ -1,6 +1,7 @@
 """The scripts that train and probe, as a user calls them, on small sets that the aeon package ships."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -213,3 +214,20 @@ def test_a_huge_value_ends_a_run_without_normalisation(run_script, tmp_path, scr
     assert not (tmp_path / "run" / "results.json").exists()
     for path in (tmp_path / "run").rglob("model.safetensors"):
         assert all(weight.isfinite().all() for weight in load_file(path).values())
+
+
+@pytest.mark.slow
+def test_a_run_resumes_though_its_encoder_has_moved(run_script, tmp_path, tiny_bert):
+    def train(encoder, **more):
+        run_script(
+            "run_pretraining.py",
+            *flags(dataset="JapaneseVowels", output_dir="pretrained", encoder_name_or_path=encoder, patch_length=3),
+            *flags(decoder_num_hidden_layers=1, codebook_size=8, max_steps=4, save_strategy="steps", save_steps=2),
+            *flags(eval_strategy="no", **more),
+        )
+        return load_file(tmp_path / "pretrained" / "model.safetensors")
+
+    whole = train(tiny_bert)
+    shutil.rmtree(tmp_path / "pretrained" / "checkpoint-4")
+    resumed = train(tiny_bert.rename(tmp_path / "moved"), resume_from_checkpoint="last")
+    assert all(weight.equal(whole[name]) for name, weight in resumed.items())
