@@ -338,7 +338,7 @@ def planned_table(titles: Sequence[str], tests: Sequence[Mapping[str, Any]]) -> 
 
 
 def draw_against_labels(
-    panels: Mapping[str, Mapping[str, Mapping[float, Sequence[float]]]],
+    panels: Mapping[str, Mapping[str, Mapping[float, Sequence[float]]]], one_scale: bool = True
 ) -> Figure:
     """
     Draws accuracy against the number of labels, one line a method; bars are 95% confidence intervals of the mean.
@@ -346,14 +346,16 @@ def draw_against_labels(
     Args:
         panels: for the title of each panel, the methods; for the name of each method, the parts of the labels (in 0
             to 1); for each part, the accuracies (in 0 to 1), one a seed.
+        one_scale: whether all panels have the same scale of accuracies.
 
     Returns:
         The figure, for [`Study.save_picture`].
     """
     figure, axes = plt.subplots(
-        1, len(panels), figsize=(5 * len(panels), 4.5), sharey=True, squeeze=False, layout="constrained"
+        1, len(panels), figsize=(5 * len(panels), 4.5), sharey=one_scale, squeeze=False, layout="constrained"
     )
     for axis, (title, methods) in zip(axes[0], panels.items(), strict=True):
+        axis.set_prop_cycle(plt.cycler(linestyle=["-", "--"]) * plt.rcParams["axes.prop_cycle"])  # 20 methods
         for name, scores in methods.items():
             percent = [100 * np.array(values) for values in scores.values()]
             lengths = [half_width(values) for values in percent]
@@ -364,8 +366,8 @@ def draw_against_labels(
         axis.set_xticks([100 * part for part in parts], [f"{100 * part:g}" for part in parts])
         axis.minorticks_off()
         axis.grid(alpha=0.3)
-    lowest, highest = axes[0, 0].get_ylim()
-    axes[0, 0].set_ylim(max(lowest, 0), min(highest, 101))  # intervals of few seeds reach beyond what can be
+        lowest, highest = axis.get_ylim()
+        axis.set_ylim(max(lowest, 0), min(highest, 101))  # intervals of few seeds reach beyond what can be
     axes[0, 0].set_ylabel("test accuracy, in % (bars: 95% interval)")
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right upper")
     return figure

@@ -14,6 +14,7 @@ sign, or of points) stands elsewhere in its text but for `GIVEN`.
 import argparse
 import importlib
 import json
+import math
 import re
 import statistics
 from collections.abc import Iterator
@@ -66,6 +67,11 @@ def on_both(values: list[float], digits: int) -> str:
     return " and ".join(dict.fromkeys(f"{value:.{digits}f}" for value in values))
 
 
+def as_decimal(value: float) -> str:
+    """Returns a small number with one figure, not as a power of ten."""
+    return f"{value:.{1 - math.floor(math.log10(value)) - 1}f}"
+
+
 def claims(results: Path) -> Iterator[str]:
     """Yields the sentences, parts of sentences and rows of tables that say what the files say."""
     scores = {
@@ -110,22 +116,20 @@ def claims(results: Path) -> Iterator[str]:
     over = [lead(name, "bert", "scratch", "1", "fine_all") for name in SETS]
     yield f"BERT stands {over[0]:.0f} points higher on HAR and {-over[1]:.0f} lower on the digits"
 
-    curve = read("encoder_failure", results)["curve"]
-    by_step = {entry["step"]: 100 * entry["probe_accuracy"] for entry in curve}
-    yield f"{by_step[0]:.1f}% before training, {by_step[25]:.1f}% after 25 steps and {by_step[100]:.1f}% after 100"
-    yield f"from {curve[0]['spread']:.3f} to {curve[1]['spread']:.1g}"
-    norms = curve[1]["gradient_norms"]
-    if norms["decoder"] / norms["encoder layer 0"] > 10_000:
-        yield "more than 10,000 times smaller"
-
-    curves = read("encoder_diagnosis", results)["curves"]
-    ends = {name: [100 * entry["probe_accuracy"] for entry in (curve[0], curve[-1])] for name, curve in curves.items()}
-    failing, once, mended, own = (
-        ends[name] for name in ("failing setting", "positions once", "all remedies", "TimeMAE's own encoder")
-    )
-    yield f"begins at {once[0]:.1f}% instead of {failing[0]:.1f}%, and it stands at {once[1]:.1f}% after 150 steps"
-    yield f"begins at {mended[0]:.1f}%, and after 150 steps it stands at {mended[1]:.1f}%, against {failing[1]:.1f}%"
-    yield f"from {own[0]:.1f}% to {own[1]:.1f}% in 150 steps"
+    ends = read("failed_try", results)["ends"]
+    accuracy = {name: [100 * end[when]["mean"] for when in ("before", "after")] for name, end in ends.items()}
+    failed, mended = accuracy["failed"], accuracy["mended"]
+    yield f"from {failed[0]:.1f}% before the first step to {failed[1]:.1f}% after five epochs"
+    spread = [ends["failed"][when]["mean"] for when in ("spread_before", "spread_after")]
+    yield f"from {spread[0]:.2g} to {as_decimal(spread[1])}"
+    yield f"MCC stays at {ends['failed']['mcc_loss']['mean']:.2f}"
+    yield f"begins at {mended[0]:.1f}% and ends at {mended[1]:.1f}%"
+    alone = {
+        name: after for name, (_, after) in accuracy.items() if name != "failed" and not name.startswith("mended")
+    }
+    best = max(alone, key=lambda name: alone[name])
+    yield f"the best of them, {best!r}, ends at {alone[best]:.1f}%".replace("'", "*")
+    yield f"positions once begin at {accuracy['positions once'][0]:.1f}% and end at {alone['positions once']:.1f}%"
     reached = read("har", results)["summary"]["fine-tuned (FineAll)"]["accuracy"]["mean"]
     yield f"reaches {100 * reached:.1f}% on HAR"
     yield f"the linear probe on HAR stuck at {round(100 * statistics.median(failed_try.REPORTED.values()))}%"

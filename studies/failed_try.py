@@ -308,13 +308,14 @@ def report(metrics: dict[str, Any], settings: dict[str, Any]) -> str:
 
 
 def draw(long_runs: dict[str, list[dict[str, Any]]], ends: dict[str, dict[str, Any]], epochs: int) -> Figure:
-    """Returns a picture: the courses of the long runs beside the reported one, and where each variant ends."""
-    figure, axes = plt.subplots(1, 3, figsize=(19, 6.5), layout="constrained", width_ratios=[1.1, 1, 1.1])
-    for axis, (metric, title) in zip(
-        axes[:2],
-        {"accuracy": "linear probe, accuracy in %", "spread": "spread of the features across series"}.items(),
-        strict=True,
-    ):
+    """Returns a picture: the courses of the long runs, if any, beside the reported one; where each variant ends."""
+    widths = [1.1, 1, 1.1] if long_runs else [1]
+    figure, axes = plt.subplots(
+        1, len(widths), figsize=(6.3 * len(widths), 6.5), squeeze=False, layout="constrained", width_ratios=widths
+    )
+    *courses, bars = axes[0]
+    titles = {"accuracy": "linear probe, accuracy in %", "spread": "spread of the features across series"}
+    for axis, (metric, title) in zip(courses, titles.items(), strict=False):
         for variant, of_variant in long_runs.items():
             times = [entry["epoch"] for entry in of_variant[0]["curve"]]
             factor = 100 if metric == "accuracy" else 1
@@ -323,20 +324,20 @@ def draw(long_runs: dict[str, list[dict[str, Any]]], ends: dict[str, dict[str, A
             axis.errorbar(times, values.mean(0), lengths, marker="o", capsize=3, label=variant)
         axis.set(title=title, xlabel="epoch of pre-training")
         axis.grid(alpha=0.3)
-    axes[0].plot(
-        [*REPORTED], [100 * value for value in REPORTED.values()], "k--", label="the failed try, as reported (on test)"
-    )
-    axes[0].legend()
-    axes[0].set_ylim(top=min(101, axes[0].get_ylim()[1]))  # intervals of few seeds reach beyond what can be
-    axes[1].set_yscale("log")
+    if courses:
+        reported = [100 * value for value in REPORTED.values()]
+        courses[0].plot([*REPORTED], reported, "k--", label="the failed try, as reported (on test)")
+        courses[0].legend()
+        courses[0].set_ylim(top=min(101, courses[0].get_ylim()[1]))  # intervals of few seeds reach beyond what can be
+        courses[1].set_yscale("log")
     names = list(reversed(ends))
     means = [100 * ends[name]["after"]["mean"] for name in names]
     lengths = [100 * half_width(ends[name]["after"]["values"]) for name in names]
     colors = ["tab:green" if name.startswith("mended") else "tab:orange" for name in names]
-    axes[2].barh(names, means, xerr=np.nan_to_num(lengths), color=colors, capsize=3)
-    axes[2].plot([100 * ends[name]["before"]["mean"] for name in names], names, "k|", markersize=12)
-    axes[2].set(title=f"accuracy in % after {epochs} epochs (|: before)", xlim=(max(0, min(means) - 15), 100))
-    axes[2].grid(alpha=0.3, axis="x")
+    bars.barh(names, means, xerr=lengths if np.isfinite(lengths).all() else None, color=colors, capsize=3)
+    bars.plot([100 * ends[name]["before"]["mean"] for name in names], names, "k|", markersize=12)
+    bars.set(title=f"accuracy in % after {epochs} epochs (|: before)", xlim=(max(0, min(means) - 15), 100))
+    bars.grid(alpha=0.3, axis="x")
     figure.suptitle("bars: 95% intervals over seeds", fontsize=10)
     return figure
 

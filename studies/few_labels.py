@@ -397,7 +397,7 @@ def main() -> None:
         name: {method: {float(part): values for part, values in scores.items()} for method, scores in methods.items()}
         for name, methods in results.items()
     }
-    study.save_picture(draw_against_labels(panels), "few_labels.png")
+    study.save_picture(draw_against_labels(panels, one_scale=False), "few_labels.png")
     metrics = {"accuracy": summary, "planned_comparisons": tests, "pretraining": courses}
     study.finish(metrics, "Few labels", report(metrics, study.settings()))
 
