@@ -129,6 +129,9 @@ def claims(results: Path) -> Iterator[str]:
     }
     best = max(alone, key=lambda name: alone[name])
     yield f"the best of them, {best!r}, ends at {alone[best]:.1f}%".replace("'", "*")
+    left = {name.removeprefix("mended "): after for name, (_, after) in accuracy.items() if "mended without" in name}
+    worst, next_worst = sorted(left, key=lambda name: left[name])[:2]
+    yield f"{worst} it ends at {left[worst]:.1f}%, {next_worst} at {left[next_worst]:.1f}%"
     yield f"positions once begin at {accuracy['positions once'][0]:.1f}% and end at {alone['positions once']:.1f}%"
     reached = read("har", results)["summary"]["fine-tuned (FineAll)"]["accuracy"]["mean"]
     yield f"reaches {100 * reached:.1f}% on HAR"
