@@ -366,6 +366,7 @@ def draw_against_labels(
         axis.set_xticks([100 * part for part in parts], [f"{100 * part:g}" for part in parts])
         axis.minorticks_off()
         axis.grid(alpha=0.3)
+    for axis in axes[0]:  # after all is drawn, as panels of one scale share it
         lowest, highest = axis.get_ylim()
         axis.set_ylim(max(lowest, 0), min(highest, 101))  # intervals of few seeds reach beyond what can be
     axes[0, 0].set_ylabel("test accuracy, in % (bars: 95% interval)")

@@ -14,12 +14,13 @@ sign, or of points) stands elsewhere in its text but for `GIVEN`.
 import argparse
 import importlib
 import json
-import math
 import re
 import statistics
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 import failed_try
 from training_timemae import mean_and_deviation
@@ -65,11 +66,6 @@ def write_tables(text: str, results: Path) -> str:
 def on_both(values: list[float], digits: int) -> str:
     """Returns what several values are when they are rounded, once if that is the same."""
     return " and ".join(dict.fromkeys(f"{value:.{digits}f}" for value in values))
-
-
-def as_decimal(value: float) -> str:
-    """Returns a small number with one figure, not as a power of ten."""
-    return f"{value:.{1 - math.floor(math.log10(value)) - 1}f}"
 
 
 def claims(results: Path) -> Iterator[str]:
@@ -121,7 +117,7 @@ def claims(results: Path) -> Iterator[str]:
     failed, mended = accuracy["failed"], accuracy["mended"]
     yield f"from {failed[0]:.1f}% before the first step to {failed[1]:.1f}% after five epochs"
     spread = [ends["failed"][when]["mean"] for when in ("spread_before", "spread_after")]
-    yield f"from {spread[0]:.2g} to {as_decimal(spread[1])}"
+    yield f"from {spread[0]:.2g} to {np.format_float_positional(spread[1], 1, fractional=False)}"
     yield f"MCC stays at {ends['failed']['mcc_loss']['mean']:.2f}"
     yield f"begins at {mended[0]:.1f}% and ends at {mended[1]:.1f}%"
     alone = {

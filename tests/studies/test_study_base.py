@@ -186,3 +186,12 @@ def test_common_arguments():
     assert vars(make_parser("A trial.", dataset=False, seeds=None).parse_args(["--output_dir", "out"])) == {
         "output_dir": Path("out")
     }
+
+
+@pytest.mark.parametrize("one_scale", [False, True])
+def test_no_point_lies_outside_its_panel(one_scale):
+    panels = {"high": {"ours": {0.1: [0.9], 1: [0.95]}}, "low": {"ours": {0.1: [0.3], 1: [0.4]}}}
+    figure = draw_against_labels(panels, one_scale)
+    for axis, methods in zip(figure.axes, panels.values(), strict=True):
+        lowest, highest = axis.get_ylim()
+        assert lowest < 100 * methods["ours"][0.1][0] < 100 * methods["ours"][1][0] < highest
