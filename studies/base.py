@@ -77,8 +77,12 @@ class Study:
         check_same_settings(self.output_dir, name, self.settings(without=("output_dir", *free)))
 
     def settings(self, without: Sequence[str] = ()) -> dict[str, Any]:
-        """Returns the command line as a dictionary, but for the arguments named in `without`."""
-        return {name: value for name, value in vars(self.arguments).items() if name not in without}
+        """Returns the command line as JSON can hold it, but for the arguments named in `without`."""
+        return {
+            name: str(value) if isinstance(value, Path) else value
+            for name, value in vars(self.arguments).items()
+            if name not in without
+        }
 
     def once(self, path: Path, work: Callable[[], Any]) -> Any:
         """

@@ -62,6 +62,13 @@ def test_results_name_the_commit_of_each_call_that_made_a_part(tmp_path, monkeyp
     assert calls[0]["command"] == "python trial.py"
 
 
+def test_settings_may_be_paths(tmp_path):
+    for _ in range(2):
+        make_study(tmp_path, data=tmp_path / "data")
+    with pytest.raises(ValueError, match=r"another data \(expected '.*/data', got '.*/other'\)"):
+        make_study(tmp_path, data=tmp_path / "other")
+
+
 def test_a_directory_of_something_else_is_refused(tmp_path):
     make_study(tmp_path)
     make_study(tmp_path, seeds=[0, 1, 2])
