@@ -17,6 +17,7 @@ from base import (
     make_parser,
     over_seeds,
     paired_difference,
+    planned_table,
 )
 
 
@@ -67,6 +68,18 @@ def test_settings_may_be_paths(tmp_path):
         make_study(tmp_path, data=tmp_path / "data")
     with pytest.raises(ValueError, match=r"another data \(expected '.*/data', got '.*/other'\)"):
         make_study(tmp_path, data=tmp_path / "other")
+
+
+def test_planned_comparisons_are_a_table_of_two_seeds_or_more():
+    scores = {"ours": [0.9, 0.95], "other": [0.8, 0.9]}
+    assert "| ours minus other | +7.5 | " in planned_table(
+        ["ours minus other"], compare_planned(scores, [("ours", "other")])
+    )
+    one_seed = compare_planned({name: values[:1] for name, values in scores.items()}, [("ours", "other")])
+    assert (
+        planned_table(["ours minus other"], one_seed)
+        == "Comparisons that were planned: 1; they take two seeds or more."
+    )
 
 
 def test_a_directory_of_something_else_is_refused(tmp_path):
