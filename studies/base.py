@@ -33,6 +33,9 @@ from training_timemae import (
 )
 
 
+Summary = dict[str, dict[str, dict[str, Any]]]  # by method and part of the labels, what `over_seeds` returns
+
+
 # --- A study and its output directory ---
 
 
@@ -255,6 +258,26 @@ def over_seeds(values: Sequence[float], level: float = 0.95) -> dict[str, Any]:
         "std": float(np.std(values, ddof=1)) if several else None,
         "interval": [mean - width, mean + width] if several else None,
     }
+
+
+def mean_over_sets(accuracy: dict[str, Summary]) -> Summary:
+    """Returns for each method that has as many seeds on all data sets the mean over them, each set counting alike."""
+    first, *others = accuracy.values()
+    return {
+        method: {
+            part: over_seeds(
+                np.mean([summary[method][part]["values"] for summary in accuracy.values()], axis=0).tolist()
+            )
+            for part in scores
+        }
+        for method, scores in first.items()
+        if all(num_seeds(summary.get(method)) == num_seeds(scores) for summary in others)
+    }
+
+
+def num_seeds(scores: dict[str, dict[str, Any]] | None) -> int:
+    """Returns how many seeds the scores of a method have."""
+    return 0 if scores is None else len(next(iter(scores.values()))["values"])
 
 
 def paired_difference(first: Sequence[float], second: Sequence[float], level: float = 0.95) -> dict[str, Any]:

@@ -54,21 +54,8 @@ def as_tables(results: dict[str, Any], tests: list[dict[str, Any]]) -> str:
                 cells.append(cell)
             rows.append([name, *cells])
         tables.append(markdown_table([f"{MODES[mode]}: test accuracy in % (95% interval)", *labels], rows))
-    rows = [
-        [
-            name,
-            *(f"{found['best']:g}{' (edge)' if found['at_edge'] else ''}" for found in result["searches"].values()),
-            f"{statistics.fmean(course['seconds'] for course in result['pretraining']):.0f}"
-            if result["pretraining"]
-            else "",
-            *(f"{statistics.fmean(losses):.2g}" for losses in result["last_loss"][parts[-1]].values()),
-        ]
-        for name, result in results.items()
-    ]
-    kinds = list(next(iter(results.values()))["searches"])
-    last = list(next(iter(results.values()))["last_loss"][parts[-1]])
-    ends = [f"last loss, {MODES[mode]}, {labels[-1]}" for mode in last]
-    tables.append(markdown_table(["chosen", *kinds, "seconds of pre-training", *ends], rows))
+    if kinds := list(next(iter(results.values()))["searches"]):
+        tables.append(_chosen(results, kinds, parts[-1]))
     if tests:
         titles = [
             f"{MODES[test['mode']]}, {100 * float(test['labels']):g}%: {' minus '.join(test['pair'])}"
@@ -76,3 +63,21 @@ def as_tables(results: dict[str, Any], tests: list[dict[str, Any]]) -> str:
         ]
         tables.append(planned_table(titles, tests))
     return "\n\n".join(tables)
+
+
+def _chosen(results: dict[str, Any], kinds: list[str], part: str) -> str:
+    """Returns which rates were chosen, how long pre-training took, and how fine-tuning with a part of labels ended."""
+    rows = [
+        [
+            name,
+            *(f"{found['best']:g}{' (edge)' if found['at_edge'] else ''}" for found in result["searches"].values()),
+            f"{statistics.fmean(course['seconds'] for course in result['pretraining']):.0f}"
+            if result["pretraining"]
+            else "",
+            *(f"{statistics.fmean(losses):.2g}" for losses in result["last_loss"][part].values()),
+        ]
+        for name, result in results.items()
+    ]
+    last = list(next(iter(results.values()))["last_loss"][part])
+    ends = [f"last loss, {MODES[mode]}, {100 * float(part):g}% of labels" for mode in last]
+    return markdown_table(["chosen", *kinds, "seconds of pre-training", *ends], rows)

@@ -37,12 +37,15 @@ import rockets
 import training
 from base import (
     Study,
+    Summary,
     check_names,
     compare_planned,
     describe,
     draw_against_labels,
     features_and_labels,
     make_parser,
+    mean_over_sets,
+    num_seeds,
     over_seeds,
     planned_table,
 )
@@ -69,7 +72,6 @@ PLANNED = [
 
 Score = dict[str, float]  # test accuracy by part of the labels
 Scores = dict[str, dict[str, list[float]]]  # the same over seeds, by method
-Summary = dict[str, dict[str, dict[str, Any]]]  # what `over_seeds` makes of it
 
 
 class Comparison:
@@ -281,26 +283,6 @@ def compare(scores: Scores) -> list[dict[str, Any]]:
         {**test, "pair": [first, second], "labels": part}
         for test, ((first, part), (second, _)) in zip(compare_planned(by_cell, cells), cells, strict=True)
     ]
-
-
-def mean_over_sets(accuracy: dict[str, Summary]) -> Summary:
-    """Returns for each method that has as many seeds on all data sets the mean over them, each set counting alike."""
-    first, *others = accuracy.values()
-    return {
-        method: {
-            part: over_seeds(
-                np.mean([summary[method][part]["values"] for summary in accuracy.values()], axis=0).tolist()
-            )
-            for part in scores
-        }
-        for method, scores in first.items()
-        if all(num_seeds(summary.get(method)) == num_seeds(scores) for summary in others)
-    }
-
-
-def num_seeds(scores: dict[str, dict[str, Any]] | None) -> int:
-    """Returns how many seeds the scores of a method have."""
-    return 0 if scores is None else len(next(iter(scores.values()))["values"])
 
 
 def as_table(summary: Summary) -> str:

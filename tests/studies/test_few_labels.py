@@ -7,11 +7,10 @@ import torch
 from conftest import flags, read_results
 from datasets import ClassLabel, Dataset, Features, List, Value
 
-import few_labels
 import patchtst
 import rockets
 import training
-from base import over_seeds
+from base import mean_over_sets, over_seeds
 from timemae import TimeMAEConfig, TimeMAEFeatureExtractor
 
 
@@ -49,7 +48,7 @@ def test_the_mean_over_sets_is_that_of_methods_with_the_same_seeds_on_all():
         "one": {"ours": {"1": over_seeds([0.5, 0.6])}, "slow": {"1": over_seeds([0.5])}},
         "two": {"slow": {"1": over_seeds([0.5, 0.7])}, "ours": {"1": over_seeds([0.7, 0.9])}},
     }
-    means = few_labels.mean_over_sets(accuracy)
+    means = mean_over_sets(accuracy)
     assert list(means) == ["ours"]
     assert means["ours"]["1"]["values"] == pytest.approx([0.6, 0.75])
 
