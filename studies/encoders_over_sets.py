@@ -22,8 +22,8 @@ from training_timemae import markdown_table, mean_and_deviation
 
 def read(paths: list[Path], names: list[str], mode: str) -> dict[str, Any]:
     """
-    Returns the accuracies of a mode by set, encoder and part of the labels, the planned comparisons by set, and how
-    large the encoders are.
+    Returns the accuracies of a mode by set, encoder and part of the labels, the planned comparisons by set, and the
+    encoders in words.
 
     Raises:
         ValueError: a file has not the mode, or not the encoders, parts or seeds of the first.
@@ -49,10 +49,17 @@ def read(paths: list[Path], names: list[str], mode: str) -> dict[str, Any]:
             raise ValueError(
                 f"expected the encoders, labels and seeds of {paths[0]} in {path}: {shapes[0]}, got {shape}"
             )
-    sizes = {
-        encoder: f"{result['layers']} layers of {result['width']}" for encoder, result in metrics["encoders"].items()
-    }
-    return {"mode": mode, "sizes": sizes, "accuracy": accuracy, "planned_comparisons": planned}
+    titles = {encoder: _title(encoder, result) for encoder, result in metrics["encoders"].items()}
+    return {"mode": mode, "titles": titles, "accuracy": accuracy, "planned_comparisons": planned}
+
+
+def _title(name: str, result: dict[str, Any]) -> str:
+    """Returns an encoder of `compare_encoders.py` in words, its size as layers by width."""
+    size = f"{result['layers']}x{result['width']}"
+    if result["start"] == "own":
+        return f"own {size}"
+    starts = {"pretrained": "pretrained", "random": "new weights", "shuffled": "weights in random order"}
+    return f"{name.removesuffix('-' + result['start'])} {size}, {starts[result['start']]}"
 
 
 def report(metrics: dict[str, Any], settings: dict[str, Any]) -> str:
@@ -63,7 +70,7 @@ def report(metrics: dict[str, Any], settings: dict[str, Any]) -> str:
     for part in next(iter(first.values())):
         rows = [
             [
-                f"{encoder} ({metrics['sizes'][encoder]})",
+                metrics["titles"][encoder],
                 *(
                     mean_and_deviation([100 * value for value in summary[encoder][part]["values"]])
                     for summary in accuracy.values()
@@ -76,7 +83,7 @@ def report(metrics: dict[str, Any], settings: dict[str, Any]) -> str:
     planned = metrics["planned_comparisons"]
     rows = [
         [
-            f"{100 * float(test['labels']):g}%: {' minus '.join(test['pair'])}",
+            f"{100 * float(test['labels']):g}%: {' minus '.join(metrics['titles'][name] for name in test['pair'])}",
             *(_as_cell(tests[place]) for tests in planned.values()),
         ]
         for place, test in enumerate(next(iter(planned.values())))
@@ -106,7 +113,7 @@ def main() -> None:
     study = Study("encoders over sets", arguments, free=list(vars(arguments)))
     panels = {
         name: {
-            encoder: {float(part): score["values"] for part, score in scores.items()}
+            metrics["titles"][encoder]: {float(part): score["values"] for part, score in scores.items()}
             for encoder, scores in summary.items()
         }
         for name, summary in metrics["accuracy"].items()
