@@ -49,6 +49,8 @@ POOLINGS: dict[str, dict[str, Any]] = {
     "three layers": {"pooling": "mean_max_std", "num_pooled_layers": 3},
 }
 
+DEFAULT = "ours; three layers"  # the default recipe and what it reads
+
 RANDOM = {"tokenizer_type": "random_projection"}
 POSITIONS = {"position_initializer_range": 0.1}
 STATISTICS = {"patch_statistics": True}
@@ -209,10 +211,43 @@ def as_table(summary: dict[str, dict[str, Any]], title: str) -> str:
     return markdown_table([f"{title}, mean accuracy over sets, in %", *labels, "mean"], rows)
 
 
+def ablation_table(fine_last: dict[str, dict[str, Any]]) -> str:
+    """
+    Returns in Markdown what becomes of the default recipe when one part of it is taken out or changed, and of its
+    probe with another pooling: differences in points, by part of the labels in the mean over sets, by set in the mean
+    over parts of the labels.
+    """
+    recipe, pooling = DEFAULT.split("; ")
+    parts, sets = (
+        list(fine_last[DEFAULT]),
+        [name for name in next(iter(fine_last[DEFAULT].values())) if name != "mean"],
+    )
+
+    def percent(name: str) -> np.ndarray:
+        return 100 * np.array([[scores[of_set]["mean"] for of_set in sets] for scores in fine_last[name].values()])
+
+    rows = []
+    for name in fine_last:
+        variant, probed = name.split("; ")
+        if variant.startswith(f"{recipe}, ") and probed == pooling:
+            changed = variant.removeprefix(f"{recipe}, ")
+        elif variant == recipe and probed != pooling:
+            changed = f"probe: {probed}"
+        else:
+            continue
+        points = percent(name) - percent(DEFAULT)
+        rows.append([changed, *(f"{value:+.1f}" for value in (*points.mean(1), *points.mean(0), points.mean()))])
+    labels = [f"{100 * float(part):g}% of labels" for part in parts]
+    return markdown_table(["the default, but", *labels, *sets, "mean"], rows)
+
+
 def report(metrics: dict[str, Any], settings: dict[str, Any]) -> str:
     """Returns in Markdown what a results.json says."""
     kinds = {"fine_last": "FineLast", "fine_all": "FineAll"}
-    return "\n\n".join(as_table(metrics[kind], title) for kind, title in kinds.items() if metrics[kind])
+    tables = [as_table(metrics[kind], title) for kind, title in kinds.items() if metrics[kind]]
+    if DEFAULT in metrics["fine_last"]:
+        tables.append(ablation_table(metrics["fine_last"]))
+    return "\n\n".join(tables)
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ from conftest import flags, read_results
 from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
 
 import recipe
+from base import over_seeds
 
 
 @pytest.mark.slow
@@ -39,6 +40,26 @@ def test_recipes_are_compared_on_validation_and_resumed(run_study, tmp_path, cap
     )
     assert [len(scores) for scores in probe.values()] == [2, 1]
     assert np.mean(probe["0.05"]) > np.mean(random["0.05"])
+
+
+def test_what_a_part_brings_is_its_difference_to_the_default():
+    def scores(one: float, other: float) -> dict[str, dict]:
+        return {"0.1": {"a": over_seeds([one]), "b": over_seeds([other]), "mean": (one + other) / 2}}
+
+    table = recipe.ablation_table(
+        {
+            "ours; three layers": scores(0.8, 0.9),
+            "ours; mean": scores(0.7, 0.9),
+            "ours, dropout; three layers": scores(0.5, 0.8),
+            "ours, dropout; mean": scores(0.1, 0.1),
+            "paper; three layers": scores(0.1, 0.1),
+        }
+    )
+    assert table.splitlines()[2:] == [
+        "| probe: mean | -5.0 | -10.0 | +0.0 | -5.0 |",
+        "| dropout | -20.0 | -30.0 | -10.0 | -20.0 |",
+    ]
+    assert "| 10% of labels | a | b | mean |" in table
 
 
 def test_a_model_fits_the_series_that_are_held_out(monkeypatch):
