@@ -43,11 +43,20 @@ def test_few_lengths(tiny_config):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("task", ["pretraining", "classification"])
-def test_ragged_series_compile_a_bounded_number_of_times(task, tiny_config, tmp_path):
+@pytest.mark.parametrize(
+    ("task", "options"),
+    [
+        ("pretraining", {}),
+        ("pretraining", {"codeword_gradient": "straight_through", "residual_gate_init": None}),
+        ("classification", {"pooling": "attention"}),
+    ],
+)
+def test_ragged_series_compile_a_bounded_number_of_times(task, options, tiny_config, tmp_path):
     """Few graphs, none given up for code that is not compiled, and the numbers of code that is not compiled."""
     tiny_config.patch_length, tiny_config.gumbel_noise_scale = 2, 0.0
     tiny_config.num_hidden_layers = tiny_config.decoder_num_hidden_layers = 1
+    for name, value in options.items():
+        setattr(tiny_config, name, value)
     pretraining = task == "pretraining"
     train, validation = ragged(46, seed=0), ragged(33, seed=1)
     if pretraining:

@@ -125,7 +125,11 @@ def test_gumbel_temperature_moves_linearly(vowels, vowels_config, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "options", [{"hidden_dropout_prob": 0.1}, {"tokenizer_type": "random_projection", "mask_scope": "batch"}]
+    "options",
+    [
+        {"hidden_dropout_prob": 0.1, "codeword_gradient": "straight_through"},
+        {"tokenizer_type": "random_projection", "mask_scope": "batch"},
+    ],
 )
 def test_a_resumed_run_ends_where_the_uninterrupted_one_ends(vowels, vowels_config, tmp_path, options):
     for name, value in options.items():
@@ -293,6 +297,18 @@ def test_a_resumed_head_ends_where_the_uninterrupted_one_ends(vowels, frozen, tm
     for name, weight in whole.model.state_dict().items():
         assert weight.equal(resumed.model.state_dict()[name]), name
     assert resumed.state.best_metric == whole.state.best_metric
+
+
+@pytest.mark.slow
+def test_a_resumed_fine_tuning_ends_where_the_uninterrupted_one_ends(vowels, vowels_config, tmp_path):
+    vowels_config.pooling = "attention"
+    whole = classifier_trainer(vowels, TimeMAEForTimeSeriesClassification(vowels_config), tmp_path / "whole")
+    whole.train()
+    resumed = classifier_trainer(vowels, TimeMAEForTimeSeriesClassification(vowels_config), tmp_path / "resumed")
+    resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-2"))
+    assert resumed.state.global_step == whole.state.global_step > 2
+    for name, weight in whole.model.state_dict().items():
+        assert weight.equal(resumed.model.state_dict()[name]), name
 
 
 def test_checkpoints_of_a_head_are_not_published(vowels, frozen, tmp_path, monkeypatch):
