@@ -242,11 +242,19 @@ def ablation_table(fine_last: dict[str, dict[str, Any]]) -> str:
 
 
 def report(metrics: dict[str, Any], settings: dict[str, Any]) -> str:
-    """Returns in Markdown what a results.json says."""
-    kinds = {"fine_last": "FineLast", "fine_all": "FineAll"}
-    tables = [as_table(metrics[kind], title) for kind, title in kinds.items() if metrics[kind]]
-    if DEFAULT in metrics["fine_last"]:
-        tables.append(ablation_table(metrics["fine_last"]))
+    """
+    Returns in Markdown what a results.json says. Where the default recipe is there, what other poolings make of the
+    variants is left to the file, but for the recipe of the paper, whose probe reads the mean.
+    """
+    fine_last, tables = metrics["fine_last"], []
+    if DEFAULT in fine_last:
+        pooling = DEFAULT.split("; ")[1]
+        shown = {name: scores for name, scores in fine_last.items() if name.endswith(pooling) or name == "paper; mean"}
+        tables = [as_table(shown, "FineLast"), ablation_table(fine_last)]
+    elif fine_last:
+        tables = [as_table(fine_last, "FineLast")]
+    if metrics["fine_all"]:
+        tables.append(as_table(metrics["fine_all"], "FineAll"))
     return "\n\n".join(tables)
 
 
