@@ -25,8 +25,8 @@ to 0 and keeps the last: with few labels, validation has more of them than train
 there are. Its last loss, in the results, shows whether it converged.
 
 The planned comparisons are those of `plan_pairs` in encoders.py with each of `PLANNED_FRACTIONS` of the labels, in
-`PLANNED_MODES`, corrected together by Holm's method, for each data set on its own. Test is read once, after all
-searches and all pre-training.
+`PLANNED_MODES`, corrected together by Holm's method, for each data set on its own. A call reads test once, after all
+of its searches and all of its pre-training.
 
 Leaves in the output directory results.json, report.md and labels.png. The same command again takes up where it
 stopped; more encoders, seeds, rates or modes may be added on the same directory.
@@ -248,13 +248,25 @@ class Comparison:
     def search(
         self, kind: str, rates: list[float], score: Callable[[Encoder, float], float]
     ) -> dict[str, dict[str, Any]]:
-        """What [`search_grid`] returns; `kind` is the file of the part that a trial makes."""
+        """
+        What [`search_grid`] returns; `kind` is the file of the part that a trial makes.
+
+        Raises:
+            FloatingPointError: an encoder diverges with every rate.
+        """
         by_name = {encoder.name: encoder for encoder in self.encoders}
 
         def widen(added: list[float]) -> None:
             self.study.parts[kind] += len(added) * len(by_name)
 
-        return search_grid(list(by_name), rates, lambda name, rate: score(by_name[name], rate), widen)
+        found = search_grid(list(by_name), rates, lambda name, rate: score(by_name[name], rate), widen)
+        for name, search in found.items():
+            if not any(search["trials"].values()):
+                raise FloatingPointError(
+                    f"expected a rate at which {name} can be trained, got losses that are not finite with all of "
+                    f"{', '.join(search['trials'])}; give lower ones"
+                )
+        return found
 
     def run(self) -> dict[str, Any]:
         """First all searches and all pre-training, then test; one entry an encoder."""

@@ -21,8 +21,7 @@ class Encoder:
     One of the encoders to compare.
 
     All of them stand on the ground of the default recipe (`TimeMAEConfig`): codewords, statistics of the patches,
-    pooling and no dropout, the transformers encoder included. How large patches are beside positions may be changed
-    in all of them, see [`Encoder.make`].
+    pooling and no dropout, the transformers encoder included.
 
     Args:
         spec: `scratch`, TimeMAE's own; `scratch-LAYERSxWIDTH`, the same in another size; `NAME:MODEL`, a pretrained
@@ -133,8 +132,8 @@ def make_classifier(model: TimeMAEForPreTraining, num_labels: int) -> TimeMAEFor
 def plan_pairs(encoders: list[Encoder]) -> list[tuple[str, str]]:
     """
     Returns the pairs of encoders whose comparison is planned: each pretrained one with its architecture with new
-    weights, with its own weights in random order, and with each of TimeMAE's own. Without any pretrained encoder the
-    first one is compared with each of the others.
+    weights, with its own weights in random order, and with each of TimeMAE's own. Where there is no such pair
+    the first encoder is compared with each of the others.
     """
     names = [encoder.name for encoder in encoders]
     own = [encoder.name for encoder in encoders if encoder.init == "own"]

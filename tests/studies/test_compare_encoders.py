@@ -149,6 +149,15 @@ def test_a_rate_that_diverges_in_a_search_loses_it(run_study, tmp_path, monkeypa
         for search in result["searches"].values():
             assert search["trials"]["0.0001"] == 0.0 < search["trials"]["0.001"] and search["best"] > 1e-4
 
+    def always(*_, **__):
+        raise FloatingPointError("the loss is not finite")
+
+    monkeypatch.setattr(training, "pretrain", always)
+    with pytest.raises(
+        FloatingPointError, match=r"a rate at which scratch-3x16 can be trained, .* of .*0.0001, 0.001, "
+    ):
+        run_study(*command("scratch-3x16", "--seeds", 0, "--modes", "fine_last"))
+
 
 def test_planned_pairs(encoders):
     def pairs(*specs):
