@@ -355,7 +355,7 @@ def planned_table(titles: Sequence[str], tests: Sequence[Mapping[str, Any]]) -> 
     Returns what [`compare_planned`] returns, accuracies in 0 to 1 compared, in Markdown; a title for each test. Of one
     seed it returns a line instead, as no difference has an interval.
     """
-    if all(test["interval"] is None for test in tests):
+    if tests and all(test["interval"] is None for test in tests):
         return f"Comparisons that were planned: {len(tests)}; they take two seeds or more."
     rows = []
     for title, test in zip(titles, tests, strict=True):

@@ -215,13 +215,12 @@ def ablation_table(fine_last: dict[str, dict[str, Any]]) -> str:
     """
     Returns in Markdown what becomes of the default recipe when one part of it is taken out or changed, and of its
     probe with another pooling: differences in points, by part of the labels in the mean over sets, by set in the mean
-    over parts of the labels.
+    over parts of the labels. The head says over how many folds, as one or two of them are no ground for an interval.
     """
     recipe, pooling = DEFAULT.split("; ")
-    parts, sets = (
-        list(fine_last[DEFAULT]),
-        [name for name in next(iter(fine_last[DEFAULT].values())) if name != "mean"],
-    )
+    parts = list(fine_last[DEFAULT])
+    sets = [name for name in fine_last[DEFAULT][parts[0]] if name != "mean"]
+    folds = len(fine_last[DEFAULT][parts[0]][sets[0]]["values"])
 
     def percent(name: str) -> np.ndarray:
         return 100 * np.array([[scores[of_set]["mean"] for of_set in sets] for scores in fine_last[name].values()])
@@ -238,7 +237,8 @@ def ablation_table(fine_last: dict[str, dict[str, Any]]) -> str:
         points = percent(name) - percent(DEFAULT)
         rows.append([changed, *(f"{value:+.1f}" for value in (*points.mean(1), *points.mean(0), points.mean()))])
     labels = [f"{100 * float(part):g}% of labels" for part in parts]
-    return markdown_table(["the default, but", *labels, *sets, "mean"], rows)
+    head = f"the default, but: points, {folds} fold{'s' if folds > 1 else ''}"
+    return markdown_table([head, *labels, *sets, "mean"], rows)
 
 
 def report(metrics: dict[str, Any], settings: dict[str, Any]) -> str:

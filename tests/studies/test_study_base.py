@@ -80,6 +80,7 @@ def test_planned_comparisons_are_a_table_of_two_seeds_or_more():
         planned_table(["ours minus other"], one_seed)
         == "Comparisons that were planned: 1; they take two seeds or more."
     )
+    assert "Comparisons that were planned" not in planned_table([], [])
 
 
 def test_a_directory_of_something_else_is_refused(tmp_path):
