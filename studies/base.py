@@ -350,6 +350,11 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     return [None if p is None else float(value) for p, value in zip(p_values, corrected, strict=True)]
 
 
+def as_interval(ends: Sequence[float]) -> str:
+    """Returns the ends of an interval of differences in points, for example "-0.4 to +1.2"."""
+    return " to ".join(f"{100 * end:+.1f}" for end in ends)
+
+
 def planned_table(titles: Sequence[str], tests: Sequence[Mapping[str, Any]]) -> str:
     """
     Returns what [`compare_planned`] returns, accuracies in 0 to 1 compared, in Markdown; a title for each test. Of one
@@ -360,7 +365,7 @@ def planned_table(titles: Sequence[str], tests: Sequence[Mapping[str, Any]]) -> 
     rows = []
     for title, test in zip(titles, tests, strict=True):
         interval, p = test["interval"], test["p_holm"]
-        ends = "" if interval is None else "{:+.1f} to {:+.1f}".format(*(100 * end for end in interval))
+        ends = "" if interval is None else as_interval(interval)
         rows.append([title, f"{100 * test['difference']:+.1f}", ends, "" if p is None else f"{p:.2g}"])
     head = ["planned comparison", "difference in points", "95% interval", f"p (Holm, {len(tests)} comparisons)"]
     return markdown_table(head, rows)

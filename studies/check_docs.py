@@ -5,8 +5,9 @@ Do the figures of the documentation follow from results/? Computes them anew fro
     python studies/check_docs.py           # says what differs
     python studies/check_docs.py --write   # first writes the tables anew that stand between marks
 
-In docs/encoders.md and docs/results.md a table between `<!-- figures: NAME.json -->` and `<!-- end of figures -->`
-is what the study of that file reports. Of docs/encoders.md two more things are checked: what `claims` returns,
+In README.md, docs/encoders.md and docs/results.md a table between `<!-- figures: NAME.json -->` and
+`<!-- end of figures -->` is what the study of that file reports, or with `<!-- figures: NAME.json FUNCTION -->` what
+another of its functions returns. Of docs/encoders.md two more things are checked: what `claims` returns,
 sentences with figures computed from the files, stands in the page; and no figure (a number with a point or a per cent
 sign, or of points) stands elsewhere in its text but for `GIVEN`.
 """
@@ -23,14 +24,14 @@ from typing import Any
 import numpy as np
 
 import failed_try
-from base import mean_over_sets, paired_difference
+from base import as_interval, mean_over_sets, paired_difference
 from training_timemae import mean_and_deviation
 
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "encoders.md"
-PAGES = [PAGE, ROOT / "docs" / "results.md"]
-BLOCK = re.compile(r"(<!-- figures: ([\w/]+\.json) -->\n).*?(<!-- end of figures -->)", re.DOTALL)
+PAGES = [PAGE, ROOT / "docs" / "results.md", ROOT / "README.md"]
+BLOCK = re.compile(r"(<!-- figures: ([\w/]+\.json) ?(\w*) -->\n).*?(<!-- end of figures -->)", re.DOTALL)
 FIGURE = re.compile(r"\d+\.\d+%?|\d+(?:,\d+)*%|\d+(?= points| times)")
 # Figures that no study of ours has measured: how well the train half of HAR agrees with the published one, and
 # settings.
@@ -60,18 +61,20 @@ def read(name: str, results: Path) -> dict[str, Any]:
     return json.loads((results / f"{name}.json").read_text())["metrics"]
 
 
-def make_table(name: str, results: Path) -> str:
-    """Returns the tables of a file of results as the study that its command names reports them."""
+def make_table(name: str, function: str, results: Path) -> str:
+    """Returns what a function of the study that the command of a file of results names makes of that file."""
     content = json.loads((results / name).read_text())
     study = re.search(r"studies/(\w+)\.py", content["command"])
     if study is None:
         raise ValueError(f"expected results of a study in {name}, got those of {content['command']}")
-    return importlib.import_module(study[1]).report(content["metrics"], content["settings"])
+    return getattr(importlib.import_module(study[1]), function)(content["metrics"], content["settings"])
 
 
 def write_tables(text: str, results: Path) -> str:
     """Returns a page with the tables between its marks made anew."""
-    return BLOCK.sub(lambda found: f"{found[1]}{make_table(found[2], results)}\n{found[3]}", text)
+    return BLOCK.sub(
+        lambda found: f"{found[1]}{make_table(found[2], found[3] or 'report', results)}\n{found[4]}", text
+    )
 
 
 def on_both(values: list[float], digits: int) -> str:
@@ -156,7 +159,7 @@ def frozen_claims(results: Path) -> Iterator[str]:
 
     def interval(other: str, part: str = "0.1", layers: str = "two") -> str:
         pair = (means[layers][name][part]["values"] for name in ("bert", other))
-        return " to ".join(f"{100 * end:+.1f}" for end in paired_difference(*pair)["interval"])
+        return as_interval(paired_difference(*pair)["interval"])
 
     def significant(other: str) -> list[str]:
         """Returns the planned comparisons of BERT with another that are significant, as "two layers, UWave, 0.1"."""

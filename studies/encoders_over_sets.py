@@ -15,7 +15,16 @@ import json
 from pathlib import Path
 from typing import Any
 
-from base import Study, Summary, draw_against_labels, holm, make_parser, mean_over_sets, paired_difference
+from base import (
+    Study,
+    Summary,
+    as_interval,
+    draw_against_labels,
+    holm,
+    make_parser,
+    mean_over_sets,
+    paired_difference,
+)
 from encoders_report import MODES, modes_of
 from training_timemae import markdown_table, mean_and_deviation
 
@@ -138,7 +147,7 @@ def as_cell(test: dict[str, Any]) -> str:
     cell, p = f"{100 * test['difference']:+.1f}", test.get("p_holm")
     if test["interval"] is None:
         return cell
-    ends = " to ".join(f"{100 * end:+.1f}" for end in test["interval"])
+    ends = as_interval(test["interval"])
     cell += f" ({ends})" if p is None else f" ({ends}; {p:.2g})"
     return f"**{cell}**" if p is not None and p < 0.05 else cell
 

@@ -69,6 +69,14 @@ PLANNED = [
     ("TimeMAE, FineLast", "MiniRocket"),
     ("TimeMAE, FineLast", "TimeMAE, untrained, FineLast"),
 ]
+# The rows of the table in the README, and the methods that they show.
+HEADLINE = {
+    "FineLast": "TimeMAE, FineLast",
+    "FineAll": "TimeMAE, FineAll",
+    "the same encoder, not pre-trained, linear probe": "TimeMAE, untrained, FineLast",
+    "the same encoder from scratch, all weights": "TimeMAE, from scratch, FineAll",
+    "MiniRocket": "MiniRocket",
+}
 
 Score = dict[str, float]  # test accuracy by part of the labels
 Scores = dict[str, dict[str, list[float]]]  # the same over seeds, by method
@@ -316,6 +324,27 @@ def report(metrics: dict[str, Any], settings: dict[str, Any]) -> str:
     if len(accuracy) > 1:
         tables.insert(0, f"**Mean over the sets**\n\n{as_table(mean_over_sets(accuracy))}")
     return "\n\n".join(tables)
+
+
+def headline(metrics: dict[str, Any], settings: dict[str, Any]) -> str:
+    """Returns in Markdown the table of the README: a few methods and parts of the labels, on HAR and in the mean."""
+    accuracy = metrics["accuracy"]
+    of_sets = {"HAR": accuracy["har-8"], f"mean of {len(accuracy)} sets": mean_over_sets(accuracy)}
+    shares = {"0.01": "1% of labels", "0.05": "5%", "1": "all"}
+    rows = [
+        [title]
+        + [
+            mean_and_deviation([100 * value for value in summary[method][share]["values"]], 1)
+            for summary in of_sets.values()
+            for share in shares
+        ]
+        for title, method in HEADLINE.items()
+    ]
+    first, *others = shares.values()
+    columns = [column for name in of_sets for column in (f"{name}: {first}", *others)]
+    seeds = len(settings["seeds"])
+    over = "one seed" if seeds == 1 else f"mean ± standard deviation over {seeds} seeds"
+    return markdown_table([f"test accuracy in %, {over}", *columns], rows)
 
 
 def main() -> None:
