@@ -58,13 +58,19 @@ class RandomProjectionTokenizer(nn.Module):
         Returns:
             codewords, int64 of shape `(batch_size, num_patches)`.
         """
+        projected = self.project(patches, observed)
+        with without_autocast(projected):
+            return F.linear(projected, F.normalize(self.codebook, dim=-1)).argmax(-1)
+
+    @torch.no_grad()
+    def project(self, patches: torch.Tensor, observed: torch.Tensor | None = None) -> torch.Tensor:
+        """Returns projections `(batch_size, num_patches, tokenizer_projection_size)`; the arguments are as above."""
         groups = [patches.flatten(2)]
         if self.patch_statistics:
             groups.extend(describe_patches(patches.float(), observed))
         inputs = torch.cat([group * max(1, group.shape[-1]) ** -0.5 for group in groups], dim=-1)
         with without_autocast(inputs):  # so that a patch has the same codeword in any precision
-            projected = inputs.to(self.projection.dtype) @ self.projection
-            return F.linear(projected, F.normalize(self.codebook, dim=-1)).argmax(-1)
+            return inputs.to(self.projection.dtype) @ self.projection
 
 
 __all__ = ["RandomProjectionTokenizer"]

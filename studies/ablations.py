@@ -1,11 +1,15 @@
-"""TimeMAE with one part of the method changed: masks in blocks, a coupled encoder, regression of raw values."""
+"""TimeMAE with one part of the method changed: masks, how the encoders share the work, codewords, or targets."""
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
 import torch
+from datasets import Dataset
+from sklearn.cluster import MiniBatchKMeans
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.data import DataLoader
 
 from configuration_timemae import TimeMAEConfig, count_patches
 from modeling_timemae import (
@@ -13,6 +17,7 @@ from modeling_timemae import (
     TimeMAEForPreTrainingOutput,
     codebook_perplexity,
     gather_patches,
+    sample_codewords,
     zero_padding,
 )
 
@@ -63,11 +68,13 @@ class CoupledTimeMAE(TimeMAEForPreTraining):
         """Arguments and output are those of [`TimeMAEForPreTraining`]; the losses are always there."""
         embeddings = self.timemae.embeddings
         patch_embeddings, hidden_states, patch_mask = embeddings(past_values, past_observed_mask)
-        mask, _, masked_ids, _, masked_mask = self.random_masking(patch_embeddings, patch_mask, masking_noise)
+        mask, visible_ids, masked_ids, visible_mask, masked_mask = self.random_masking(
+            patch_embeddings, patch_mask, masking_noise
+        )
         patch_ids = torch.arange(mask.shape[1], device=mask.device).expand(mask.shape)
         seen = torch.where(mask[..., None], self.mask_token + embeddings.position_embeddings[patch_ids], hidden_states)
         encoded = self.timemae.encoder(seen, patch_ids, patch_mask).last_hidden_state
-        predicted_hidden = zero_padding(gather_patches(encoded, masked_ids), masked_mask)
+        predicted_hidden = self.predict(encoded, visible_ids, masked_ids, visible_mask, masked_mask)
         codeword_logits = zero_padding(self.tokenizer(predicted_hidden), masked_mask)
 
         codewords, targets = self.assign_codewords(
@@ -91,26 +98,149 @@ class CoupledTimeMAE(TimeMAEForPreTraining):
             codebook_perplexity=codebook_perplexity(codewords, self.config.codebook_size),
         )
 
+    def predict(
+        self,
+        encoded: torch.Tensor,
+        visible_ids: torch.Tensor,
+        masked_ids: torch.Tensor,
+        visible_mask: torch.Tensor | None,
+        masked_mask: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """
+        Returns the prediction for hidden windows, `(batch_size, num_masked, hidden_size)`, from what the visible
+        encoder makes of all windows; ids and masks are those of [`TimeMAEForPreTraining.random_masking`].
+        """
+        return zero_padding(gather_patches(encoded, masked_ids), masked_mask)
 
-class RawValuesTimeMAE(TimeMAEForPreTraining):
+
+class CoupledWithDecoderTimeMAE(CoupledTimeMAE):
+    """The visible encoder sees mask tokens; the decoupled encoder predicts from what that makes of visible windows."""
+
+    def predict(
+        self,
+        encoded: torch.Tensor,
+        visible_ids: torch.Tensor,
+        masked_ids: torch.Tensor,
+        visible_mask: torch.Tensor | None,
+        masked_mask: torch.Tensor | None,
+    ) -> torch.Tensor:
+        queries = self.mask_token + self.timemae.embeddings.position_embeddings[masked_ids]
+        return self.decoder(queries, gather_patches(encoded, visible_ids), masked_mask, visible_mask)
+
+
+class EmbeddingStopTimeMAE(TimeMAEForPreTraining):
+    """The gradient of the codeword labels reaches the tokenizer and stops before the embedding of the windows."""
+
+    _auto_class = None
+
+    def tokenize(
+        self, patch_embeddings: torch.Tensor, patch_mask: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Arguments and values are those of [`TimeMAEForPreTraining`]."""
+        return super().tokenize(patch_embeddings.detach(), patch_mask)
+
+
+class FrozenTokenizerTimeMAE(TimeMAEForPreTraining):
+    """Labels by a linear tokenizer that never learns; the one that predicts is another, which it equals at first."""
+
+    _auto_class = None
+
+    def __init__(self, config: TimeMAEConfig):
+        super().__init__(config)
+        self.frozen_tokenizer = copy.deepcopy(self.tokenizer).requires_grad_(False)
+
+    def tokenize(
+        self, patch_embeddings: torch.Tensor, patch_mask: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Arguments and values are those of [`TimeMAEForPreTraining`]; no label has a gradient."""
+        scores = self.frozen_tokenizer(patch_embeddings)
+        noise = self.config.gumbel_noise_scale
+        codewords = sample_codewords(scores, noise) if self.training else scores.argmax(-1)
+        return codewords if patch_mask is None else codewords.masked_fill(~patch_mask, -100), None
+
+
+class KMeansTimeMAE(TimeMAEForPreTraining):
     """
-    Regression of raw values in the place of both pretext tasks: a linear map of the predicted representations against
-    the normalised values of the hidden windows, the mean squared error over those that were observed.
+    Codewords in two stages: the codebook is fitted by k-means on the directions of the projected windows of train,
+    once and for all, where [`RandomProjectionTokenizer`] draws it.
+    """
+
+    _auto_class = None
+
+    @torch.no_grad()
+    def fit_codewords(self, train: Dataset, collator: Callable[..., dict[str, Any]], seed: int) -> None:
+        """
+        Fits the codebook.
+
+        Args:
+            train: series without labels.
+            collator: makes batches of them.
+            seed: of k-means.
+        """
+        directions = []
+        for batch in DataLoader(train, batch_size=256, collate_fn=collator):
+            series = batch["past_values"], batch["past_observed_mask"]
+            projected = self.random_tokenizer.project(*self.timemae.embeddings.cut_patches(*series))
+            directions.append(F.normalize(projected, dim=-1)[self.timemae.embeddings.find_patches(series[1])])
+        k_means = MiniBatchKMeans(self.config.codebook_size, random_state=seed, n_init=3)
+        k_means.fit(torch.cat(directions).numpy())
+        self.random_tokenizer.codebook.copy_(torch.from_numpy(k_means.cluster_centers_))
+
+
+class RegressionTimeMAE(TimeMAEForPreTraining):
+    """
+    Regression of the hidden windows in the place of both pretext tasks: a linear map of the predicted representations
+    against targets, the mean squared error over those that were observed. Subclasses have the targets.
     """
 
     _auto_class = None
 
     def __init__(self, config: TimeMAEConfig):
         super().__init__(config)
-        self.values = nn.Linear(config.hidden_size, config.patch_length * config.num_channels)
+        self.regressor = nn.Linear(config.hidden_size, self.count_targets(config))
+
+    def count_targets(self, config: TimeMAEConfig) -> int:
+        """Returns how many targets a window has."""
+        raise NotImplementedError
+
+    def make_targets(
+        self, patches: torch.Tensor, observed: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Returns targets `(batch_size, num_patches, n)` and which of them were observed; None: all."""
+        raise NotImplementedError
 
     def forward(self, past_values: torch.Tensor, past_observed_mask: torch.Tensor | None = None, **kwargs):
         """Arguments and output are those of [`TimeMAEForPreTraining`], but for `loss`."""
         output = super().forward(past_values, past_observed_mask, **kwargs)
-        patches, observed = self.timemae.embeddings.cut_patches(past_values, past_observed_mask)
+        targets, observed = self.make_targets(*self.timemae.embeddings.cut_patches(past_values, past_observed_mask))
         # Both are in the order of series and time.
-        predicted = self.values(output.predicted_hidden[output.codewords != -100])
-        errors = F.mse_loss(predicted, patches.flatten(2)[output.mask], reduction="none")
-        counts = torch.ones_like(errors) if observed is None else observed.flatten(2)[output.mask]
+        predicted = self.regressor(output.predicted_hidden[output.codewords != -100])
+        errors = F.mse_loss(predicted, targets[output.mask], reduction="none")
+        counts = torch.ones_like(errors) if observed is None else observed[output.mask]
         output.loss = (errors * counts).sum() / counts.sum().clamp(min=1)
         return output
+
+
+class RawValuesTimeMAE(RegressionTimeMAE):
+    """The targets are the normalised values."""
+
+    def count_targets(self, config: TimeMAEConfig) -> int:
+        return config.patch_length * config.num_channels
+
+    def make_targets(
+        self, patches: torch.Tensor, observed: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        return patches.flatten(2), None if observed is None else observed.flatten(2)
+
+
+class ProjectionTimeMAE(RegressionTimeMAE):
+    """The targets are the directions of the random projections, of which the nearest codeword would be taken."""
+
+    def count_targets(self, config: TimeMAEConfig) -> int:
+        return config.tokenizer_projection_size
+
+    def make_targets(
+        self, patches: torch.Tensor, observed: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        directions = F.normalize(self.random_tokenizer.project(patches, observed), dim=-1)
+        return directions * directions.shape[-1] ** 0.5, None  # of variance 1

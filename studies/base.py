@@ -118,11 +118,12 @@ class Study:
         """Notes the command and the commit of this call in `calls.json`, before it makes its first part."""
         if not self._noted:
             origin = provenance()
-            calls = [*self._calls(), {name: origin[name] for name in ("command", "commit")}]
+            calls = [*self.calls(), {name: origin[name] for name in ("command", "commit")}]
             write_json(self.output_dir / "calls.json", calls)
             self._noted = True
 
-    def _calls(self) -> list[dict[str, Any]]:
+    def calls(self) -> list[dict[str, Any]]:
+        """Returns the command and the commit of each call that has made a part."""
         path = self.output_dir / "calls.json"
         return json.loads(path.read_text()) if path.is_file() else []
 
@@ -154,7 +155,7 @@ class Study:
         """
         seeds = getattr(self.arguments, "seeds", None)
         settings = self.settings() if seeds is None else {**self.settings(), "seed": seeds}
-        write_results(self.output_dir, metrics | {"calls": self._calls()}, settings, self.started)
+        write_results(self.output_dir, metrics | {"calls": self.calls()}, settings, self.started)
         if table is not None:
             note = "" if seeds is None else f"Seeds {' '.join(map(str, seeds))}.\n\n"
             (self.output_dir / "report.md").write_text(f"# {title}\n\n{note}{table}\n")

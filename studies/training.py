@@ -69,6 +69,7 @@ def pretrain(
     min_steps: int,
     collator: Callable[[list[dict[str, Any]]], dict[str, Any]] | None = None,
     callbacks: Sequence[TrainerCallback] = (),
+    held_out: Dataset | None = None,
     **settings: Any,
 ) -> dict[str, Any]:
     """
@@ -84,6 +85,7 @@ def pretrain(
         min_steps: the least number of steps, where the epochs make fewer.
         collator: makes batches; by default a [`TimeMAEDataCollator`].
         callbacks: of the training.
+        held_out: series on which to evaluate the pretext tasks whenever something is logged; None: on none.
         **settings: of [`PreTrainingArguments`].
 
     Returns:
@@ -94,11 +96,14 @@ def pretrain(
     batch_size = PreTrainingArguments(output_dir=str(output), **settings).per_device_train_batch_size
     steps = count_steps(len(train), batch_size, epochs, min_steps)
     compiled = os.environ.get("TIMEMAE_STUDIES_COMPILE") == "1" and steps >= COMPILED_FROM
+    if held_out is not None:
+        settings = {"eval_strategy": "steps"} | settings  # as often as it logs
     arguments = PreTrainingArguments(**trainer_settings(output, steps, seed, torch_compile=compiled) | settings)
     trainer = PreTrainingTrainer(
         model=model,
         args=arguments,
         train_dataset=train,
+        eval_dataset=held_out,
         data_collator=collator or TimeMAEDataCollator(extractor),
         processing_class=extractor,
         callbacks=list(callbacks),
@@ -174,7 +179,8 @@ def steps_in(seconds: float, make_trainer: Callable[[int], Trainer]) -> int:
 
 class Course(TrainerCallback):
     """
-    What happens in the course of a training: what is logged, and what a probe says after some epochs.
+    What happens in the course of a training: what is `logged` of it and of evaluations, and what a probe says after
+    some epochs (`probed`).
 
     Args:
         probe: takes the model and returns what JSON can hold.
@@ -187,7 +193,7 @@ class Course(TrainerCallback):
         self.logged: list[dict[str, float]] = []
 
     def on_log(self, args, state, control, logs=None, **kwargs):
-        if "loss" in logs:
+        if "loss" in logs or "eval_loss" in logs:
             self.logged.append(dict(logs))
 
     def on_train_begin(self, args, state, control, model=None, **kwargs):
