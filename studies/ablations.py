@@ -20,6 +20,7 @@ from modeling_timemae import (
     sample_codewords,
     zero_padding,
 )
+from tokenizer_timemae import RandomProjectionTokenizer
 
 
 class BlockMasks:
@@ -159,6 +160,13 @@ class FrozenTokenizerTimeMAE(TimeMAEForPreTraining):
         return codewords if patch_mask is None else codewords.masked_fill(~patch_mask, -100), None
 
 
+def random_tokenizer_of(model: TimeMAEForPreTraining) -> RandomProjectionTokenizer:
+    """Returns the tokenizer of a model; raises ValueError if it has a learned one."""
+    if model.random_tokenizer is None:
+        raise ValueError(f"expected tokenizer_type='random_projection', got {model.config.tokenizer_type!r}")
+    return model.random_tokenizer
+
+
 class KMeansTimeMAE(TimeMAEForPreTraining):
     """
     Codewords in two stages: the codebook is fitted by k-means on the directions of the projected windows of train,
@@ -177,14 +185,14 @@ class KMeansTimeMAE(TimeMAEForPreTraining):
             collator: makes batches of them.
             seed: of k-means.
         """
-        directions = []
+        tokenizer, directions = random_tokenizer_of(self), []
         for batch in DataLoader(train, batch_size=256, collate_fn=collator):
             series = batch["past_values"], batch["past_observed_mask"]
-            projected = self.random_tokenizer.project(*self.timemae.embeddings.cut_patches(*series))
+            projected = tokenizer.project(*self.timemae.embeddings.cut_patches(*series))
             directions.append(F.normalize(projected, dim=-1)[self.timemae.embeddings.find_patches(series[1])])
         k_means = MiniBatchKMeans(self.config.codebook_size, random_state=seed, n_init=3)
         k_means.fit(torch.cat(directions).numpy())
-        self.random_tokenizer.codebook.copy_(torch.from_numpy(k_means.cluster_centers_))
+        tokenizer.codebook.copy_(torch.from_numpy(k_means.cluster_centers_))
 
 
 class RegressionTimeMAE(TimeMAEForPreTraining):
@@ -242,5 +250,5 @@ class ProjectionTimeMAE(RegressionTimeMAE):
     def make_targets(
         self, patches: torch.Tensor, observed: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        directions = F.normalize(self.random_tokenizer.project(patches, observed), dim=-1)
+        directions = F.normalize(random_tokenizer_of(self).project(patches, observed), dim=-1)
         return directions * directions.shape[-1] ** 0.5, None  # of variance 1

@@ -197,8 +197,6 @@ class Trials:
             len(train), settings["per_device_train_batch_size"], epochs, self.arguments.min_steps
         )
         course = training.Course(functools.partial(probe, fractions=in_course), PROBED if is_long else ())
-        if variant.block_length > 1:
-            collator = BlockMasks(collator, config.patch_length, variant.block_length)
         outcome = training.pretrain(
             start,
             take_fraction(series, variant.series, seed),  # whatever their classes
@@ -207,7 +205,9 @@ class Trials:
             seed,
             epochs=0,
             min_steps=steps,
-            collator=collator,
+            collator=BlockMasks(collator, config.patch_length, variant.block_length)
+            if variant.block_length > 1
+            else collator,
             callbacks=[course],
             held_out=held_out.select_columns("past_values"),
             **settings,
@@ -356,12 +356,18 @@ def draw(spec: FigureSpec, variants: dict[str, dict[str, Any]], trials: dict[str
     """Draws accuracies, a panel for each probe, with 95% intervals over seeds, and the codebook if it is asked for."""
     panels = len(PROBES) + spec.codebook
     figure, axes = plt.subplots(1, panels, figsize=(6.5 * panels, 4.8), squeeze=False, layout="constrained")
-    for axis, (kind, title) in zip(axes[0], PROBES.items(), strict=False):
+    accuracy = "accuracy on held-out series of train, in %"
+    across = {"variants": spec.axis, "labels": "labels, in %", "epochs": "epoch"}[spec.across]
+    has_words = spec.across == "variants" and max(map(len, variants)) > 12  # which stand below each other
+    for column, (axis, (kind, title)) in enumerate(zip(axes[0], PROBES.items(), strict=False)):
         for label, line, dashed in lines(spec, variants, kind):
-            _draw_line(axis, line, label, dashed)
+            _draw_line(axis, line, label, dashed, has_words)
         axis.set_title(title, fontsize=10)
-        axis.set_xlabel({"variants": spec.axis, "labels": "labels, in %", "epochs": "epoch"}[spec.across])
-        axis.set_ylabel("accuracy on held-out series of train, in %")
+        if has_words:
+            axis.set(xlabel=accuracy, yticklabels=[] if column else [*variants])
+            axis.invert_yaxis()
+        else:
+            axis.set(xlabel=across, ylabel=accuracy)
     if spec.codebook:
         axis = axes[0, -1]
         for name, of_seeds in trials.items():
@@ -404,17 +410,22 @@ def lines(
             yield f"{name}, {as_labels(part)}", course, False
 
 
-def _draw_line(axis: Axes, scores: dict[str, list[float]], label: str, dashed: bool) -> None:
-    """Draws accuracies, one a seed, at even distances; a dashed line has the colour of the one before."""
+def _draw_line(axis: Axes, scores: dict[str, list[float]], label: str, dashed: bool, has_words: bool) -> None:
+    """
+    Draws accuracies, one a seed, at even distances, below each other if the places have words for names. A dashed line
+    has no intervals, and the colour of the one before.
+    """
+    places = range(len(scores))
     means = [100 * statistics.fmean(values) for values in scores.values()]
+    x, y = (means, places) if has_words else (places, means)
     if dashed:
-        axis.plot(means, linestyle=":", marker=".", color=axis.lines[-1].get_color(), label=label, alpha=0.7)
+        axis.plot(x, y, linestyle=":", marker=".", color=axis.lines[-1].get_color(), label=label, alpha=0.7)
     else:
         widths = [half_width(100 * np.array(values)) for values in scores.values()]
-        bars = axis.errorbar(range(len(means)), means, widths, marker="o", capsize=3, label=label)
-        bars.lines[0].set_zorder(3)
-    rotation = 20 if max(map(len, scores), default=0) > 12 else 0
-    axis.set_xticks(range(len(means)), list(scores), rotation=rotation, ha="right" if rotation else "center")
+        x_widths, y_widths = (widths, None) if has_words else (None, widths)
+        line = "" if has_words else "-"
+        axis.errorbar(x, y, y_widths, x_widths, marker="o", linestyle=line, capsize=3, label=label)
+    (axis.set_yticks if has_words else axis.set_xticks)(places, list(scores))
 
 
 def main() -> None:

@@ -80,6 +80,7 @@ def vary(name: str, values: list[Any]) -> dict[str, Variant]:
 PRETRAINED, UNTRAINED = Variant(), Variant(training="none")
 MCC_ALONE, MRR_ALONE = {"mrr_loss_weight": 0.0}, {"mcc_loss_weight": 0.0}
 LEARNED = {"tokenizer_type": "learned", **MCC_ALONE}
+RANDOM = {"tokenizer_type": "random_projection"}
 NO_NOISE = {"gumbel_noise_scale": 0.0}
 STRAIGHT_THROUGH, DETACHED = {"codeword_gradient": "straight_through"}, {"codeword_gradient": "detached"}
 # Where the gradient of the codeword labels goes, from all the way to nowhere.
@@ -218,7 +219,7 @@ FIGURES: dict[str, FigureSpec] = {
                 f"{title}, no noise": dataclasses.replace(variant, config={**variant.config, **NO_NOISE})
                 for title, variant in GRADIENTS.items()
             },
-            "frozen random projection of raw windows": Variant(MCC_ALONE),
+            "frozen random projection of raw windows": Variant(RANDOM | MCC_ALONE),
         },
         reference="stopped, as in the published code",
         codebook=True,
@@ -232,9 +233,9 @@ FIGURES: dict[str, FigureSpec] = {
         "learned along with the encoder.",
         "what is predicted of hidden windows",
         {
-            "codewords by random projection": Variant(MCC_ALONE),
-            "the projection, before it is quantised": Variant(model="projection"),
-            "codewords by k-means": Variant(MCC_ALONE, model="k-means"),
+            "codewords by random projection": Variant(RANDOM | MCC_ALONE),
+            "the projection, before it is quantised": Variant(RANDOM, model="projection"),
+            "codewords by k-means": Variant(RANDOM | MCC_ALONE, model="k-means"),
             "learned codewords": Variant(LEARNED),
             "learned codewords, no noise": Variant(LEARNED | NO_NOISE),
             "raw values": Variant(model="raw values"),
