@@ -169,8 +169,8 @@ class TimeMAE:
 @dataclass(frozen=True)
 class Peer:
     """
-    One of the methods that the paper compares with, pre-trained for as long as its own paper says, or as TimeMAE where
-    that has no rule.
+    One of the methods that the paper compares with, pre-trained for as long as its `budget` says, or as TimeMAE where
+    that says nothing.
 
     Args:
         name: one of `peers.PEERS`.

@@ -11,11 +11,12 @@ DIR holds the data under the names in `published.SETS`; a set that is not there 
 
 FineZero is the paper's transformer on single time steps, FineZero+ the same on windows, both without pre-training, as
 is "TimeMAE, untrained", our architecture. What has pre-training sees all series of train without labels: for --epochs;
-with the recipe of the original code for --paper_epochs; TNC, TS-TCC and TS2Vec for as long as their own papers say;
-and PatchTST for as many seconds as TimeMAE. FineLast is a linear probe. FineAll trains all weights from a random head
-for a fixed number of steps; the learning rate is chosen for each method and set among --learning_rates, and beyond
-them while their edge is best, by the accuracy on a part of train (other subjects or recordings, where these are known)
-with one seed. All methods predict test, and only then its labels are read, once for each call.
+with the recipe of the original code for --paper_epochs; TS-TCC and TS2Vec for as long as their own papers say, TNC for
+about as many steps as ours; and PatchTST for as many seconds as TimeMAE. FineLast is a linear probe. FineAll trains
+all weights from a random head for a fixed number of steps; the learning rate is chosen for each method and set among
+--learning_rates, and beyond them while their edge is best, by the accuracy on a part of train (other subjects or
+recordings, where these are known) with one seed. All methods predict test, and only then its labels are read, once for
+each call.
 
 Leaves in the output directory results.json, report.md and paper.png. The same command again takes up where it stopped;
 more sets, rows or seeds may be added on the same directory. Rows that take long may have the first three seeds only.
@@ -69,7 +70,8 @@ NOTE = (
     "paper. All of FineLast was found; of the paper's FineAll only the accuracies on HAR of FineZero, FineZero+ "
     "and TimeMAE were. The paper has one TimeMAE, which stands beside both of ours. What was tuned: the recipe of "
     "ours on parts of the train split of HAR, AD and UWave (not of Epilepsy), of all others nothing but the rate "
-    "of FineAll. What is not alike: weights, features and steps, in the second table. The planned comparisons are "
+    "of FineAll. What is not alike: weights, features and steps, in the second table. TST, TNC, TS-TCC and TS2Vec are "
+    "64 wide, as the paper's TimeMAE, which is narrower than in most of their own papers. The planned comparisons are "
     "paired over seeds, on one test split: they say nothing about other subjects, and are corrected together "
     "within a set and an evaluation."
 )

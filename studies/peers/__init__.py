@@ -3,7 +3,8 @@ The methods that the paper compares TimeMAE with, each written from its own pape
 without labels, features for a linear probe, and fine-tuning. `studies/check_peers.py` compares them with the figures
 that were published.
 
-All are 64 wide by default, and otherwise as in their papers. For 9 channels and 128 steps, where TimeMAE's encoder has
+All are 64 wide by default, which is less than in most of their papers, and otherwise as in these; what is not is said
+in each file. For 9 channels and 128 steps, where TimeMAE's encoder has
 413 thousand weights and 576 features:
 
 | | weights of the encoder | features |
@@ -22,7 +23,8 @@ import numpy as np
 import torch
 from datasets import Dataset
 from safetensors.torch import load_model, save_model
-from torch.optim.swa_utils import AveragedModel
+from torch.optim.swa_utils import AveragedModel, update_bn
+from torch.utils.data import DataLoader
 from transformers import TrainerCallback, TrainingArguments, set_seed
 
 import training
@@ -31,7 +33,7 @@ from base import trainer_settings
 from feature_extraction_timemae import TimeMAEFeatureExtractor
 from training_timemae import TimeMAEDataCollator, TimeMAETrainer
 
-from .peer import Peer, PeerClassifier, PeerPreTraining
+from .peer import OfBatch, Peer, PeerClassifier, PeerPreTraining
 from .tnc import TNC
 from .ts2vec import TS2Vec
 from .ts_tcc import TSTCC
@@ -107,17 +109,31 @@ def pretrain(
         raise ValueError(f"expected epochs for {name}, whose paper has no rule, got none")
     steps = training.count_steps(len(train), batch_size, *budget)
     # Losses that compare the series of a batch make nothing of a rest.
-    defaults = {"dataloader_drop_last": True, "dataloader_pin_memory": torch.cuda.is_available()}
-    arguments = {**trainer_settings(output, steps, seed), **defaults, **settings}
+    defaults = {
+        "dataloader_drop_last": True,
+        "dataloader_pin_memory": torch.cuda.is_available(),
+        "max_grad_norm": 0.0,
+    }
+    settings = {**trainer_settings(output, steps, seed), **defaults, **settings}
+    arguments = TrainingArguments(**settings | {"per_device_train_batch_size": batch_size})
     averaged = AveragedModel(encoder) if encoder.averages_weights else None
+    collator = TimeMAEDataCollator(extractor)
+    betas = (arguments.adam_beta1, arguments.adam_beta2)
     trainer = TimeMAETrainer(
         model=PeerPreTraining(encoder),
-        args=TrainingArguments(**arguments | {"per_device_train_batch_size": batch_size}),
+        args=arguments,
         train_dataset=train,
-        data_collator=TimeMAEDataCollator(extractor),
+        data_collator=collator,
         callbacks=[] if averaged is None else [WeightAverage(encoder, averaged)],
+        optimizer_cls_and_kwargs=(
+            encoder.optimizer,
+            {"lr": arguments.learning_rate, "betas": betas, "eps": arguments.adam_epsilon},
+        ),
     )
     metrics = trainer.train().metrics
+    if encoder.adapts_norms:
+        series = DataLoader(train.select_columns("past_values"), batch_size, collate_fn=collator)
+        update_bn(series, OfBatch(encoder))
     save(encoder if averaged is None else averaged.module, output)
     return {"steps": trainer.state.global_step, "seconds": metrics["train_runtime"], "loss": metrics["train_loss"]}
 
@@ -155,8 +171,12 @@ def load(output: Path) -> Peer:
 
 
 def count_parameters(encoder: Peer) -> int:
-    """Returns the number of weights of an encoder, with what only its pre-training needs."""
-    return sum(parameter.numel() for parameter in encoder.parameters())
+    """Returns the number of weights of an encoder, without what only its pre-training needs."""
+    return sum(
+        parameter.numel()
+        for name, parameter in encoder.named_parameters()
+        if name.split(".")[0] not in encoder.pretraining_parts
+    )
 
 
 def extract_features(encoder: Peer, dataset: Dataset, extractor: TimeMAEFeatureExtractor) -> np.ndarray:

@@ -20,13 +20,20 @@ class Peer(nn.Module, ABC):
 
     Attributes:
         feature_size: the number of features of a series.
-        settings: how the paper trains it, as fields of `TrainingArguments`.
+        settings: how the paper trains it, as fields of `TrainingArguments`. Gradients are not clipped by default.
+        optimizer: of pre-training, with the rate, betas, epsilon and weight decay of `settings`.
         averages_weights: whether the encoder is the mean of the weights of all steps of its training.
+        adapts_norms: whether the statistics of its batch normalisation are taken anew from the series of train when
+            it has been trained on others, such as augmented views.
+        pretraining_parts: names of the modules that only pre-training needs.
         config: what it was made from, see `peers.make`.
     """
 
     settings: ClassVar[dict[str, Any]] = {}
+    optimizer: ClassVar[type[torch.optim.Optimizer]] = torch.optim.AdamW
     averages_weights: ClassVar[bool] = False
+    adapts_norms: ClassVar[bool] = False
+    pretraining_parts: ClassVar[tuple[str, ...]] = ()
     feature_size: int
     config: dict[str, Any]
 
@@ -98,6 +105,17 @@ class Pooled(nn.Module):
 
     def forward(self, **batch: torch.Tensor) -> BaseModelOutputWithPooling:
         return BaseModelOutputWithPooling(pooler_output=self.peer(**batch))
+
+
+class OfBatch(nn.Module):
+    """A peer that takes a batch as one argument, for `torch.optim.swa_utils.update_bn`."""
+
+    def __init__(self, peer: Peer):
+        super().__init__()
+        self.peer = peer
+
+    def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        return self.peer(**{name: value.to(self.peer.device) for name, value in batch.items()})
 
 
 class PeerPreTraining(nn.Module):

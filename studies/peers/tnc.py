@@ -25,8 +25,14 @@ class TNC(Peer):
         num_samples: neighbours and distant windows a series; the paper takes 20.
         distant_weight: the part of distant windows that may be neighbours after all.
         dropout: of the discriminator.
+
+    The paper learns from recordings of hours; in series as short as those of TimeMAE's paper the test for stationarity
+    sees few values, and the neighbourhood nearly always reaches one window only. The network reads a window in both
+    directions to its end.
     """
 
+    optimizer = torch.optim.Adam
+    pretraining_parts = ("discriminator",)
     settings = {"per_device_train_batch_size": 10, "learning_rate": 1e-3, "weight_decay": 1e-5}
     max_reach = 3  # of a neighbourhood, in windows
     distance = 5  # of distant windows, in reaches

@@ -22,6 +22,8 @@ class TS2Vec(Peer):
         hidden_size: of the convolutions.
         num_blocks: of two convolutions each, before the last one; the dilation doubles from one to the next.
         dropout: of the representations.
+
+    A step is hidden where no channel was observed, and what stands after the end of a series takes no part.
     """
 
     settings = {"per_device_train_batch_size": 8, "learning_rate": 1e-3, "weight_decay": 0.01}

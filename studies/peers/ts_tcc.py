@@ -26,12 +26,16 @@ class TSTCC(Peer):
         kernel_size: of the first convolution.
         dropout: after the first block.
         context_size: width of the transformer.
-        num_predictions: positions of the future that are predicted, as far as the series has so many.
+        num_predictions: positions of the future that are predicted, as far as the series has so many; by default 40%
+            of all positions.
         scale: standard deviation of the factors on each step in the weak view, whose mean is 2.
         jitter: standard deviation of the noise in the strong view.
         max_segments: the strong view has fewer segments than this, in random order.
 
-    Defaults are those of the paper for human activity; `QUIET` has those for EEG.
+    Defaults are those of the authors' code for human activity, where they mean raw values of a deviation of 0.1 to
+    0.4 and series standardised by channel see less noise; `QUIET` has those for EEG. Views are drawn anew for each
+    batch, and all channels of a series are permuted alike. The features of the frozen encoder are normalised by the
+    statistics of the series of train, not of their views: the authors' linear classifier lets them adapt.
     """
 
     settings = {
@@ -40,6 +44,9 @@ class TSTCC(Peer):
         "weight_decay": 3e-4,
         "adam_beta2": 0.99,
     }
+    optimizer = torch.optim.Adam
+    adapts_norms = True
+    pretraining_parts = ("context", "predictions", "projection")
     temporal_weight, contextual_weight, temperature = 1.0, 0.7, 0.2
 
     def __init__(
@@ -50,7 +57,7 @@ class TSTCC(Peer):
         kernel_size: int = 8,
         dropout: float = 0.35,
         context_size: int = 100,
-        num_predictions: int = 6,
+        num_predictions: int | None = None,
         scale: float = 1.1,
         jitter: float = 0.8,
         max_segments: int = 8,
@@ -67,6 +74,8 @@ class TSTCC(Peer):
         self.num_positions = int(self.count_positions(torch.tensor(sequence_length)))
         self.feature_size = self.num_positions * width
         self.context = Context(width, context_size)
+        if num_predictions is None:
+            num_predictions = round(0.4 * self.num_positions)
         num_predictions = min(num_predictions, self.num_positions - 1)
         self.predictions = nn.ModuleList(nn.Linear(context_size, width) for _ in range(num_predictions))
         self.projection = nn.Sequential(

@@ -273,3 +273,68 @@ def test_peers_are_checked_against_their_papers(run_study, tmp_path, capsys):
     with pytest.raises(SystemExit):
         run_study(*command, "--checks", "TS-TCC HAR")
     assert "expected har.npz in --data_dir for 'TS-TCC HAR', got None" in capsys.readouterr().err
+
+
+def test_peers_are_optimised_as_in_the_code_of_their_authors(series, tmp_path, monkeypatch):
+    made = {}
+
+    class Spy(peers.TimeMAETrainer):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            made[name] = self
+
+    monkeypatch.setattr(peers, "TimeMAETrainer", Spy)
+    for name in peers.PEERS:
+        settings = {"epochs": 0, "min_steps": 1, "options": OPTIONS[name]}
+        peers.pretrain(name, series, EXTRACTOR, tmp_path / name, 0, **SIZES, **settings)
+    optimizers = {name: trainer.optimizer.optimizer for name, trainer in made.items()}
+    assert {name: type(optimizer) for name, optimizer in optimizers.items()} == {
+        "TST": torch.optim.RAdam,
+        "TNC": torch.optim.Adam,
+        "TS-TCC": torch.optim.Adam,
+        "TS2Vec": torch.optim.AdamW,
+    }
+    assert optimizers["TS-TCC"].defaults["betas"] == (0.9, 0.99) and optimizers["TNC"].param_groups[0]["lr"] == 1e-3
+    assert optimizers["TS-TCC"].param_groups[0]["weight_decay"] == 3e-4
+    assert {name: trainer.args.max_grad_norm for name, trainer in made.items()} == {
+        "TST": 4.0,
+        "TNC": 0.0,
+        "TS-TCC": 0.0,
+        "TS2Vec": 0.0,
+    }
+
+
+def test_ts_tcc_is_normalised_by_the_series_and_not_by_their_views(series, tmp_path):
+    settings = {"epochs": 1, "min_steps": 5, "options": {"width": 16, "dropout": 0.0}}
+    peers.pretrain("TS-TCC", series, EXTRACTOR, tmp_path, 0, **SIZES, **settings)
+    encoder = peers.load(tmp_path)
+    inputs = EXTRACTOR([np.array(row) for row in series.with_format(None)["past_values"]], return_tensors="pt")
+    block = encoder.blocks[0]
+    with torch.no_grad():
+        convolved = block.convolution(inputs["past_values"].transpose(1, 2)).transpose(1, 2)
+    lengths = block.count_convolved(inputs["past_observed_mask"].any(-1).sum(1))
+    within = torch.arange(convolved.shape[1]) < lengths[:, None]
+    torch.testing.assert_close(block.norm.running_mean, convolved[within].mean(0), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(block.norm.running_var, convolved[within].var(0), atol=1e-5, rtol=1e-4)
+
+
+def test_parts_that_only_pre_training_needs_are_not_counted():
+    counts = {name: peers.count_parameters(peers.make(name, 9, 128)) for name in peers.PEERS}
+    assert {name: round(count / 1000) for name, count in counts.items()} == {
+        "TST": 159,
+        "TNC": 79,
+        "TS-TCC": 52,
+        "TS2Vec": 277,
+    }
+    for name in peers.PEERS:
+        encoder = peers.make(name, **SIZES, **OPTIONS[name])
+        encoder(torch.randn(3, 24, 2), torch.ones(3, 24, 2, dtype=torch.bool)).sum().backward()
+        used = sum(weight.numel() for weight in encoder.parameters() if weight.grad is not None)
+        assert used == peers.count_parameters(encoder)
+
+
+def test_ts_tcc_predicts_two_fifths_of_the_positions_unless_told_otherwise():
+    lengths = {"HAR": 128, "UWave": 315}
+    made = {name: len(peers.make("TS-TCC", 3, length).predictions) for name, length in lengths.items()}
+    assert made == {"HAR": 7, "UWave": 17}
+    assert len(peers.make("TS-TCC", 3, 128, num_predictions=6).predictions) == 6
