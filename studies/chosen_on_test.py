@@ -2,13 +2,15 @@
 """
 How much of the published accuracy comes from choosing on test? The published code keeps the checkpoint of pre-training
 with the best probe on test, fine-tunes from it, and reports the best of all epochs on test. This study does just that,
-labelled as such, and reports beside it what the last checkpoint and the last epoch have.
+labelled as such, and reports beside it what the last checkpoint and the last epoch have, and the epoch that is best on
+the part of train that neither probe nor fine-tuning has seen, which is how a user would choose.
 
     python studies/chosen_on_test.py --dataset uci_har --patch_length 8 --output_dir outputs/chosen_on_test
 
 As in the published code, as far as this one can: its masks, gates and constant learning rates without clipping,
 100 epochs of AdamW at 1e-3 in batches of 128 on all of train, probed each 5 epochs; then 100 epochs of Adam at 1e-3
-from a random head. Probe and fine-tuning see a random 80% of the labels. **These are no honest figures: test has been
+from a random head. Probe and fine-tuning see a random 80% of train with labels; the other 20% are the validation,
+which has the same subjects. **These are no honest figures: test has been
 looked at many times.** All other studies read it once.
 
 Leaves in the output directory results.json, report.md and chosen_on_test.png. The same command again takes up where it
@@ -17,7 +19,7 @@ stopped; more seeds may be added on the same directory.
 
 import argparse
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -43,7 +45,8 @@ from training_timemae.metrics import ClassificationMetrics
 
 LABELLED = 0.8  # part of train that the probe and fine-tuning see
 PROBE_EVERY = 5  # epochs of pre-training
-Course = dict[str, dict[str, float]]  # accuracy and macro-F1 on test by epoch
+Course = dict[str, dict[str, float]]  # by epoch accuracy and macro-F1 on test, and accuracy on validation
+ENDS = {"last": "last epoch", "chosen_on_validation": "chosen on validation", "best_on_test": "best epoch on test"}
 
 
 class Run:
@@ -60,11 +63,18 @@ class Run:
         self.arguments, self.study, self.seed = arguments, study, seed
         self.directory = study.output_dir / f"seed-{seed}"
         self.data = load_time_series(arguments.dataset, validation_size=0)
-        self.labelled: Dataset = take_fraction(self.data["train"], LABELLED, seed)
+        train = self.data["train"]
+        numbered = train.select_columns("labels").add_column("row", np.arange(len(train)))
+        rows = np.array(take_fraction(numbered, LABELLED, seed)["row"][:])
+        self.labelled: Dataset = train.select(rows)
+        self.validation: Dataset = train.select(np.setdiff1d(np.arange(len(train)), rows))
         self.extractor = make_feature_extractor(self.data, normalization="none")
 
-    def score(self, predictions: np.ndarray) -> dict[str, float]:
-        return ClassificationMetrics().compute(predictions=predictions, references=self.data["test"]["labels"][:])
+    def score(self, predict: Callable[[Dataset], np.ndarray]) -> dict[str, float]:
+        """Returns accuracy and macro-F1 on test and the `validation` accuracy of what predicts classes."""
+        test, labels = self.data["test"], self.validation["labels"][:]
+        scores = ClassificationMetrics().compute(predictions=predict(test), references=test["labels"][:])
+        return {**scores, "validation": float((predict(self.validation) == np.array(labels)).mean())}
 
     def pretrain(self) -> Course:
         """Pre-trains; keeps the last model and, in `best`, that with the best probe on test."""
@@ -75,7 +85,7 @@ class Run:
             nonlocal highest
             fitted = make_pipeline(StandardScaler(), OneVsRestClassifier(LogisticRegression(max_iter=10_000)))
             fitted.fit(*features_and_labels(model, self.labelled, self.extractor))
-            scores = self.score(fitted.predict(features_and_labels(model, self.data["test"], self.extractor)[0]))
+            scores = self.score(lambda dataset: fitted.predict(features_and_labels(model, dataset, self.extractor)[0]))
             if scores["accuracy"] > highest:
                 highest = scores["accuracy"]
                 model.save_pretrained(output / "best")
@@ -83,8 +93,7 @@ class Run:
 
         def work() -> dict[int, Any]:
             epochs = self.arguments.epochs
-            every = range(min(PROBE_EVERY, epochs), epochs + 1, PROBE_EVERY)
-            course = training.Course(probe, every)
+            course = training.Course(probe, {*range(PROBE_EVERY, epochs, PROBE_EVERY), epochs})
             size = {**describe(self.data), "patch_length": self.arguments.patch_length}
             series = self.data["train"].select_columns("past_values")
             training.pretrain(
@@ -105,14 +114,18 @@ class Run:
     def fine_tune(self, checkpoint: str) -> Course:
         """Fine-tunes from the `last` or the `best` model of pre-training."""
         source = self.directory / "pretraining" / ("best" if checkpoint == "best" else "")
-        series = self.data["test"].select_columns("past_values")
         collator = TimeMAEDataCollator(self.extractor)
 
         def score(model: PreTrainedModel) -> dict[str, float]:
             model.eval()
-            loader = torch.utils.data.DataLoader(series, 256, collate_fn=collator)
+
+            def predict(dataset: Dataset) -> np.ndarray:
+                series = dataset.select_columns("past_values")
+                loader = torch.utils.data.DataLoader(series, 256, collate_fn=collator)
+                return torch.cat([model(**batch).logits.argmax(-1) for batch in loader]).numpy()
+
             with torch.inference_mode():
-                return self.score(torch.cat([model(**batch).logits.argmax(-1) for batch in loader]).numpy())
+                return self.score(predict)
 
         def work() -> dict[int, Any]:
             epochs = self.arguments.fine_tuning_epochs
@@ -151,9 +164,10 @@ class Run:
 
 def summarise(courses: list[dict[str, Course]]) -> dict[str, Any]:
     """
-    Returns of each training what its last epoch has, the best one on test, and their difference, by metric; and under
-    `choosing` what the protocol of the published code adds to an honest one: checkpoint and epoch chosen on test, less
-    the last of both. The best epoch is the last of several with the highest accuracy.
+    Returns of each training what its last epoch has on test, that chosen on validation, and the best one on test, by
+    metric; and under `choosing` what the protocol of the published code adds, checkpoint and epoch chosen on test, to
+    an honest one from the last checkpoint, with its last epoch or that chosen on validation. Of several epochs with
+    the highest accuracy the last is chosen.
 
     Args:
         courses: of each seed the scores in the course of the trainings.
@@ -162,21 +176,22 @@ def summarise(courses: list[dict[str, Course]]) -> dict[str, Any]:
     for metric in ("accuracy", "macro_f1"):
         ends = {}
         for name in courses[0]:
-            last = [list(course[name].values())[-1][metric] for course in courses]
-            best = [_best(course[name])[metric] for course in courses]
             ends[name] = {
-                "last": over_seeds(last),
-                "best_on_test": over_seeds(best),
-                "difference": over_seeds(np.subtract(best, last).tolist()),
+                "last": over_seeds([list(course[name].values())[-1][metric] for course in courses]),
+                "chosen_on_validation": over_seeds([_best(course[name], "validation")[metric] for course in courses]),
+                "best_on_test": over_seeds([_best(course[name], "accuracy")[metric] for course in courses]),
             }
         honest, chosen = (ends[name] for name in list(courses[0])[1:])
-        added = np.subtract(chosen["best_on_test"]["values"], honest["last"]["values"]).tolist()
-        summary[metric] = {"trainings": ends, "choosing": over_seeds(added)}
+        added = {
+            end: over_seeds(np.subtract(chosen["best_on_test"]["values"], honest[end]["values"]).tolist())
+            for end in ("last", "chosen_on_validation")
+        }
+        summary[metric] = {"trainings": ends, "choosing": added}
     return summary
 
 
-def _best(course: Mapping[str, dict[str, float]]) -> dict[str, float]:
-    return max(reversed(list(course.values())), key=lambda scores: scores["accuracy"])
+def _best(course: Mapping[str, dict[str, float]], by: str) -> dict[str, float]:
+    return max(reversed(list(course.values())), key=lambda scores: scores[by])
 
 
 def draw(courses: dict[str, Course]) -> Figure:
@@ -198,13 +213,17 @@ def report(metrics: dict[str, Any], settings: dict[str, Any]) -> str:
     """Returns in Markdown what a results.json says."""
     rows = []
     for name, ends in metrics["accuracy"]["trainings"].items():
-        cells = [mean_and_deviation([100 * value for value in ends[end]["values"]], 2) for end in ends]
+        cells = [mean_and_deviation([100 * value for value in ends[end]["values"]], 2) for end in ENDS]
         rows.append([name, *cells])
-    added = mean_and_deviation([100 * value for value in metrics["accuracy"]["choosing"]["values"]], 2)
-    table = markdown_table(["test accuracy, in %", "last epoch", "best epoch on test", "difference"], rows)
+    last, validation = (
+        mean_and_deviation([100 * value for value in metrics["accuracy"]["choosing"][end]["values"]], 2)
+        for end in ("last", "chosen_on_validation")
+    )
+    table = markdown_table(["test accuracy, in %", *ENDS.values()], rows)
     return (
-        "The best epochs and the checkpoint were chosen on test, as in the published code: no honest figures.\n\n"
-        f"{table}\n\nCheckpoint and epoch chosen on test, less the last of both: {added} points of FineAll."
+        "The best epochs on test, and the checkpoint of the last row, were chosen on test, as in the published code: "
+        f"no honest figures.\n\n{table}\n\nWhat choosing checkpoint and epoch on test adds to FineAll from the last "
+        f"checkpoint: {last} points to that of the last epoch, {validation} to that of the epoch chosen on validation."
     )
 
 

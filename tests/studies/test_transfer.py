@@ -15,4 +15,10 @@ def test_encoders_go_from_each_set_to_each_other_once(run_study, tmp_path, capsy
     assert "AD/seed-0/pretraining.json" not in printed and "AD/seed-0/from-scratch" not in printed
     accuracy = read_results(tmp_path / "transfer")["metrics"]["accuracy"]["0.1"]
     assert list(accuracy) == ["from scratch", "AD", "UWave"] and list(accuracy["AD"]) == ["AD", "UWave"]
+    metrics = read_results(tmp_path / "transfer")["metrics"]
+    assert [(test["pair"][0], test["target"]) for test in metrics["planned_comparisons"]] == [
+        (source, target) for target in ("AD", "UWave") for source in ("AD", "UWave")
+    ]
+    rates = metrics["learning_rates"]["AD"]
+    assert {*rates} == {"scratch", "pre-trained"} and {"0.0003", "0.001", "0.003"} <= {*rates["scratch"]["0.1"]}
     assert (tmp_path / "transfer" / "transfer.png").stat().st_size > 10_000
