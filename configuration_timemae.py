@@ -129,7 +129,8 @@ class TimeMAEConfig(PreTrainedConfig):
             equation (4); the codeword that is drawn does not depend on it.
         gumbel_noise_scale (`float`, defaults to 1.0):
             Factor on the Gumbel noise that is added to the learned tokenizer's codeword scores in training. 0 takes
-            the best-scoring codeword, which is also what evaluation does.
+            the best-scoring codeword, which is also what evaluation does. With noise the codeword perplexity of
+            training says little: the noise keeps it high.
         codeword_gradient (`"straight_through"` or `"detached"`, defaults to `"detached"`):
             Whether the codeword labels carry a gradient to the tokenizer, equation (4), or none, as in the original
             code and where the tokenizer does not learn. With the gradient the tokenizer learns to give the codewords
