@@ -17,7 +17,10 @@ Without --encoder (MODEL: a directory or a Hub id) BERT has new weights before i
 ones is left out. With it, all variants have that architecture and its layer norms and tables. The probe is fitted
 with all labels of train, and scored on subjects (or series, where none are known) of train that were held out. Test is
 never read. --long_variants run for --long_epochs too, to the end of what the failed try shows. As seeds are few, the
-planned comparisons take their error from all variants together.
+planned comparisons take their error from all variants of a side together.
+
+Weights that are new or pretrained bring biases of 0 in decoder and tokenizer as well; "rate and warm-up" is a lower
+rate of the encoder, warm-up, a cosine and clipping.
 
 Leaves results.json, report.md and failed_try.png. The same command again takes up where it stopped; more variants and
 seeds may be added on the same directory.
@@ -41,6 +44,7 @@ from base import (
     describe,
     features_and_labels,
     half_width,
+    holm,
     make_parser,
     over_seeds,
     trainer_settings,
@@ -117,15 +121,17 @@ MENDING: dict[str, dict[str, Any]] = {
 # one: pretrained weights where there are any, and labels by random projection, which have no noise.
 ALONE = ("gates in the encoder", "labels without noise")
 MENDS_TOGETHER = [name for name in MENDING if name not in ALONE]
-# By itself it would make the windows still smaller beside positions that are there twice.
-ONLY_TOGETHER = ("scale of words",)
+# Each of the two mends a part of what the other does: they are also left out together.
+POSITIONS = ("positions once", "small positions")
+COLLAPSED = 1e-3  # a spread below it: the encoder says the same of every series, and a probe reads rounding errors
 
 
 def list_variants(has_weights: bool) -> dict[str, list[str]]:
     """Returns for the name of each variant what is mended in it, with or without pretrained weights at hand."""
     together = [name for name in MENDS_TOGETHER if name != ("new weights" if has_weights else "pretrained weights")]
-    alone = [name for name in MENDING if name not in ONLY_TOGETHER and (has_weights or name != "pretrained weights")]
+    alone = [name for name in MENDING if has_weights or name != "pretrained weights"]
     without = {f"mended without {name}": [other for other in together if other != name] for name in together}
+    without[f"mended without {' and '.join(POSITIONS)}"] = [name for name in together if name not in POSITIONS]
     if has_weights:  # new ones are in their place, and not those that were overwritten
         without["mended but overwritten"] = without["mended without pretrained weights"]
         without["mended without pretrained weights"] = [*without["mended but overwritten"], "new weights"]
@@ -161,7 +167,8 @@ def make_model(settings: dict[str, Any], encoder: str | None, **config: Any) -> 
     for module in (online, target):
         if settings["positions"] == "twice":
             # As in the original the table is that of the mask token.
-            add = functools.partial(add_positions, model.decoder.position_embeddings)
+            scale = model.config.encoder_input_scale  # of the windows, which in the original have them already
+            add = functools.partial(add_positions, model.decoder.position_embeddings, scale)
             module.register_forward_pre_hook(add, with_kwargs=True)
         if settings["encoder_gate"] is not None:
             for layer in module.encoder.layer:
@@ -171,13 +178,15 @@ def make_model(settings: dict[str, Any], encoder: str | None, **config: Any) -> 
     return model
 
 
-def add_positions(table: torch.Tensor, module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+def add_positions(
+    table: torch.Tensor, scale: float, module: nn.Module, args: tuple, kwargs: dict
+) -> tuple[tuple, dict]:
     """Adds positions before the encoder's own, which count what is there: part of a series in random order."""
     patch_ids, embeddings = kwargs["position_ids"], kwargs["inputs_embeds"]
     count = patch_ids.shape[1]
     numbers = torch.arange(count) if count == len(table) else torch.randperm(count)
     numbers = numbers.to(patch_ids.device).expand_as(patch_ids)
-    return args, {**kwargs, "inputs_embeds": embeddings + table[patch_ids], "position_ids": numbers}
+    return args, {**kwargs, "inputs_embeds": embeddings + scale * table[patch_ids], "position_ids": numbers}
 
 
 def run(
@@ -218,8 +227,10 @@ def run(
 
 def summarise_ends(runs: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str, Any]]:
     """
-    Returns for each variant, over seeds, what it begins and ends with and the `share` of the way from the failed to
-    the mended try: what mending it alone brings, or what is lost where it alone is not mended; None without both.
+    Returns for each variant, over seeds, what it begins and ends with, the `change` between the two, and the
+    `difference` that it makes: what mending it alone adds to the end of the failed try, or what leaving it out takes
+    from that of the mended. For what is left out, `share` is that of the whole distance between the two tries, a ratio
+    of means; shares need not add up to one. None where a try is missing.
 
     Args:
         runs: of each variant what [`run`] returned, one a seed.
@@ -231,17 +242,21 @@ def summarise_ends(runs: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str,
             "spread_before": over_seeds([of_seed["curve"][0]["spread"] for of_seed in of_variant]),
             "spread_after": over_seeds([of_seed["curve"][-1]["spread"] for of_seed in of_variant]),
             "mcc_loss": over_seeds([of_seed["curve"][-1]["mcc_loss"] for of_seed in of_variant]),
+            "difference": None,
             "share": None,
         }
         for variant, of_variant in runs.items()
     }
-    if {"failed", "mended"} <= ends.keys():
-        lowest, highest = (np.array(ends[name]["after"]["values"]) for name in ("failed", "mended"))
-        for variant, end in ends.items():
-            reached = np.array(end["after"]["values"])
-            change = highest - reached if variant.startswith("mended ") else reached - lowest
-            if (highest != lowest).all() and variant not in ("failed", "mended"):
-                end["share"] = over_seeds((change / (highest - lowest)).tolist())
+    for end in ends.values():
+        end["change"] = over_seeds(np.subtract(end["after"]["values"], end["before"]["values"]).tolist())
+    for first, second in planned_pairs([*ends]):
+        variant = second if first == "mended" else first
+        end, difference = ends[variant], np.subtract(ends[first]["after"]["values"], ends[second]["after"]["values"])
+        if variant != "failed":
+            end["difference"] = over_seeds(difference.tolist())
+        if first == "mended" and {"failed"} <= ends.keys() - {variant}:
+            distance = ends["mended"]["after"]["mean"] - ends["failed"]["after"]["mean"]
+            end["share"] = end["difference"]["mean"] / distance if distance > 0 else None
     return ends
 
 
@@ -256,6 +271,19 @@ def planned_pairs(variants: list[str]) -> list[tuple[str, str]]:
     return [pair for pair in pairs if {*pair} <= {*variants}]
 
 
+def compare_sides(scores: dict[str, list[float]]) -> list[dict[str, Any]]:
+    """
+    Returns the planned comparisons, all corrected together. The error is that of the failed side, of the mended side,
+    or between the two of both: runs that collapse differ less from seed to seed than sound ones, or more.
+    """
+    tests = []
+    for first, second in planned_pairs([*scores]):
+        is_mended = [name.startswith("mended") for name in (first, second)]
+        side = {name: values for name, values in scores.items() if name.startswith("mended") in is_mended}
+        tests += compare_planned(side, [(first, second)], pooled=True)
+    return [{**test, "p_holm": p} for test, p in zip(tests, holm([test["p"] for test in tests]), strict=True)]
+
+
 def as_table(
     ends: dict[str, dict[str, Any]],
     long_ends: dict[str, dict[str, Any]],
@@ -263,7 +291,7 @@ def as_table(
     epochs: list[int],
 ) -> str:
     """
-    Returns in Markdown what each variant begins and ends with, and what share of the failure it explains.
+    Returns in Markdown what each variant begins and ends with, and how much of the failure it explains.
 
     Args:
         ends, long_ends: what [`summarise_ends`] returns of the short and the long runs.
@@ -277,10 +305,12 @@ def as_table(
     rows = []
     for of_runs, duration in zip((ends, long_ends), epochs, strict=True):
         for variant, end in of_runs.items():
-            share = ["", ""]
-            if end["share"] is not None:
-                values = [100 * value for value in end["share"]["values"]]
-                share[variant.startswith("mended ")] = f"{mean_and_deviation(values, 0)}%"
+            alone, left_in = "", ""
+            if end["difference"] is not None:
+                points = mean_and_deviation([100 * value for value in end["difference"]["values"]], 1)
+                share = "" if end["share"] is None else f" ({100 * end['share']:.0f}%)"
+                alone, left_in = ("", points + share) if variant.startswith("mended ") else (points, "")
+            collapsed = " (collapsed)" if end["spread_after"]["mean"] < COLLAPSED else ""
             p = p_values.get(variant) if of_runs is ends else None
             rows.append(
                 [
@@ -288,17 +318,18 @@ def as_table(
                     str(duration),
                     *(
                         mean_and_deviation([100 * value for value in end[name]["values"]], 1)
-                        for name in ("before", "after")
+                        for name in ("before", "after", "change")
                     ),
-                    f"{end['spread_before']['mean']:.2g} → {end['spread_after']['mean']:.2g}",
+                    f"{end['spread_before']['mean']:.2g} → {end['spread_after']['mean']:.2g}{collapsed}",
                     f"{end['mcc_loss']['mean']:.2f}",
-                    *share,
+                    alone,
+                    left_in,
                     "" if p is None else f"{p:.2g}",
                 ]
             )
-    head = ["probe on held-out series, in %", "epochs", "before", "after", "spread", "MCC loss"]
-    shares = ["of the gap, mended alone", "of the gap, left in alone"]
-    return markdown_table([*head, *shares, f"p (Holm, {len(tests)} comparisons, pooled error)"], rows)
+    head = ["probe on held-out series, in %", "epochs", "before", "after", "change", "spread", "MCC loss"]
+    differences = ["mended alone: points won", "left in alone: points lost (of all)"]
+    return markdown_table([*head, *differences, f"p (Holm, {len(tests)} comparisons, pooled error)"], rows)
 
 
 def report(metrics: dict[str, Any], settings: dict[str, Any]) -> str:
@@ -408,7 +439,7 @@ def main() -> None:
     }
     ends, long_ends = summarise_ends(runs), summarise_ends(long_runs)
     scores = {variant: end["after"]["values"] for variant, end in ends.items()}
-    tests = compare_planned(scores, planned_pairs(chosen), pooled=True)
+    tests = compare_sides(scores)
     study.save_picture(draw(long_runs, ends, arguments.epochs), "failed_try.png")
     metrics = {
         "ends": ends,

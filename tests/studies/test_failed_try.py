@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from conftest import ROOT, flags, read_results
@@ -42,11 +43,11 @@ def test_pretrained_weights_are_left_out_in_two_ways(failed_try):
 def test_positions_are_added_before_those_of_bert_which_count_what_is_there(failed_try):
     table, embeddings = torch.arange(5.0)[:, None], torch.zeros(1, 2, 1)
     call = {"position_ids": torch.tensor([[1, 4]]), "inputs_embeds": embeddings}
-    _, changed = failed_try.add_positions(table, None, (), call)
-    assert changed["inputs_embeds"].flatten().tolist() == [1, 4]
+    _, changed = failed_try.add_positions(table, 0.5, None, (), call)
+    assert changed["inputs_embeds"].flatten().tolist() == [0.5, 2]  # as large beside the windows as without a scale
     assert sorted(changed["position_ids"].flatten().tolist()) == [0, 1]
     whole = {"position_ids": torch.arange(5)[None], "inputs_embeds": torch.zeros(1, 5, 1)}
-    assert failed_try.add_positions(table, None, (), whole)[1]["position_ids"].tolist() == [[0, 1, 2, 3, 4]]
+    assert failed_try.add_positions(table, 1.0, None, (), whole)[1]["position_ids"].tolist() == [[0, 1, 2, 3, 4]]
 
 
 def test_shares_are_parts_of_the_way_from_the_failed_to_the_mended_try(failed_try):
@@ -60,13 +61,32 @@ def test_shares_are_parts_of_the_way_from_the_failed_to_the_mended_try(failed_tr
         }.items()
     }
     ends = failed_try.summarise_ends(runs)
-    assert ends["positions once"]["share"]["values"] == [pytest.approx(1 / 3)]
-    assert ends["mended without positions once"]["share"]["values"] == [pytest.approx(0.5)]
+    assert ends["positions once"]["difference"]["values"] == [pytest.approx(0.1)]
+    assert ends["positions once"]["share"] is None and ends["failed"]["difference"] is None
+    assert ends["mended without positions once"]["difference"]["values"] == [pytest.approx(0.15)]
+    assert ends["mended without positions once"]["share"] == pytest.approx(0.5)
+    assert ends["mended"]["change"]["mean"] == pytest.approx(0.2)
+    table = failed_try.as_table(ends, {}, [], [5, 100])
+    assert "| mended without positions once | 5 | 70.0 | 75.0 | 5.0 | 0.1 → 0.1 | 5.00 |  | 15.0 (50%) |  |" in table
     assert failed_try.planned_pairs([*runs]) == [
         ("mended", "failed"),
         ("positions once", "failed"),
         ("mended", "mended without positions once"),
     ]
+
+
+def test_each_side_has_its_own_error(failed_try):
+    scores = {
+        "failed": [0.60, 0.60, 0.60],
+        "positions once": [0.61, 0.61, 0.6101],
+        "mended": [0.85, 0.90, 0.92],
+        "mended without positions once": [0.84, 0.80, 0.90],
+    }
+    tests = {tuple(test["pair"]): test for test in failed_try.compare_sides(scores)}
+    assert tests["positions once", "failed"]["p_holm"] < 0.01  # small, but far beyond what seeds make of a failed try
+    assert tests["mended", "mended without positions once"]["p"] > 0.05
+    widths = [np.ptp(tests[pair]["interval"]) for pair in tests]
+    assert widths[1] < widths[0]
 
 
 @pytest.mark.slow
