@@ -1,13 +1,15 @@
 #!/usr/bin/env python
 """
-Does a pretrained encoder help TimeMAE? Compares encoders on one data set, all on the default recipe, tuned alike.
+Does a pretrained encoder help TimeMAE? Compares encoders on one data set, all on the default recipe but for --config
+and the windows of --patch_length, tuned alike.
 
     python studies/compare_encoders.py --dataset uci_har --patch_length 8 --output_dir outputs/encoders_har \\
         --encoders scratch scratch-8x64 bert:MODEL bert-random:MODEL bert-shuffled:MODEL  # MODEL: directory or Hub id
 
 An encoder is `scratch`, TimeMAE's own at the size of the first MODEL; `scratch-LAYERSxWIDTH`, the same in another
 size; `NAME:MODEL`, a pretrained one; `NAME-random:MODEL`, its architecture with new weights; or `NAME-shuffled:MODEL`,
-its weights in random order. No MODEL is needed: `--encoders scratch scratch-2x64` compares two sizes. Each is judged
+its weights in random order. Windows are as large beside positions with new weights as with the pretrained. No MODEL is
+needed: `--encoders scratch scratch-2x64` compares two sizes. Each is judged
 
 - untouched: a linear probe on the frozen encoder before it has seen a series,
 - FineLast: the same after pre-training on the series of train,
@@ -16,17 +18,20 @@ its weights in random order. No MODEL is needed: `--encoders scratch scratch-2x6
 
 with parts of the labels that are nested and stratified. A seed draws splits, labels and weights.
 
-Two rates are searched on validation with the first seed: that of the encoder in pre-training, by a probe with all
-labels after it (all other weights keep the rate of the recipe), and that of all weights in fine-tuning, by the
-accuracy of classifiers fine-tuned with --search_fraction of the labels. All encoders get the same grid; where the edge
-of it is best for one of them it is widened for all, at most twice. A trial whose numbers are not finite scores 0.
+Two rates are searched on validation with --search_seed: that of the encoder in pre-training, by a probe with all
+labels after it (all other weights keep the rate of the recipe), and that of fine-tuning, by the accuracy of
+classifiers fine-tuned with --search_fraction of the labels, whose encoder has the rate of all other weights or a tenth
+of it. All encoders get the same grid; where its edge is best for one of them, by more than a standard error, it is
+widened for all, at most twice. A trial whose numbers are not finite scores 0.
 Budgets are those that the library chooses for a user. Fine-tuning takes a fixed number of steps with a rate that falls
 to 0 and keeps the last: with few labels, validation has more of them than train, so a stop by it would hide how few
 there are. Its last loss, in the results, shows whether it converged.
 
 The planned comparisons are those of `plan_pairs` in encoders.py with each of `PLANNED_FRACTIONS` of the labels, in
-`PLANNED_MODES`, corrected together by Holm's method, for each data set on its own. A call reads test once, after all
-of its searches and all of its pre-training.
+`PLANNED_MODES`, corrected together by Holm's method, for each data set on its own. The untouched are compared by
+paired tests. Five pairs leave four degrees of freedom, so the error of the trained, planned before their test was
+read, is that of all encoders of a mode and part of the labels together. A call reads test once, after all of its
+searches and all of its pre-training.
 
 Leaves in the output directory results.json, report.md and labels.png. The same command again takes up where it
 stopped; more encoders, seeds, rates or modes may be added on the same directory.
@@ -35,7 +40,7 @@ stopped; more encoders, seeds, rates or modes may be added on the same directory
 import argparse
 import functools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +53,7 @@ from base import (
     compare_planned,
     describe,
     features_and_labels,
+    holm,
     make_parser,
     over_seeds,
 )
@@ -66,6 +72,7 @@ from training_timemae.defaults import FINE_TUNING, PRE_TRAINING
 
 
 SEARCHED = ("fine_all", "from_start")  # modes with a rate of fine-tuning
+FACTORS = (1.0, 0.1)  # the rate of the encoder in fine-tuning, beside that of all other weights
 PLANNED_MODES, PLANNED_FRACTIONS = ("untouched", "fine_all"), (0.1, 1.0)
 # What may differ from one call to the next on the same directory.
 FREE = ("encoders", "seeds", "pretraining_rates", "fine_tuning_rates", "modes")
@@ -92,7 +99,9 @@ class Comparison:
         parts = {f"{mode}.json": runs for mode in ("untouched", "fine_last") if mode in modes}
         parts |= {f"{mode}.json": runs * len(arguments.fractions) for mode in SEARCHED if mode in modes}
         parts |= {
-            f"{mode}-search.json": count * len(arguments.fine_tuning_rates) for mode in SEARCHED if mode in modes
+            f"{mode}-search.json": count * len(FACTORS) * len(arguments.fine_tuning_rates)
+            for mode in SEARCHED
+            if mode in modes
         }
         if self.pretrains:
             parts["pretraining.json"] = count * len(arguments.pretraining_rates) + runs - count
@@ -128,23 +137,10 @@ class Comparison:
         output = self.directory(encoder, seed, rate)
 
         def work() -> dict[str, Any]:
-            dataset, extractor = self.data(seed), self.extractor(seed)
-            batch_size = PRE_TRAINING.choose_batch_size(len(dataset["train"]))
             try:
-                course = training.pretrain(
-                    lambda: self.start(encoder, seed, None),
-                    dataset["train"],
-                    extractor,
-                    output,
-                    seed,
-                    self.arguments.epochs,
-                    self.arguments.min_steps,
-                    per_device_train_batch_size=batch_size,
-                    learning_rate=PRE_TRAINING.choose_learning_rate(batch_size),
-                    encoder_learning_rate=rate,
-                )
+                course = self.save_pretrained(encoder, seed, rate)
             except FloatingPointError as error:
-                if seed != self.arguments.seeds[0]:  # the rate was chosen
+                if seed != self.arguments.search_seed:  # the rate was chosen
                     raise
                 return {"validation_accuracy": 0.0, "diverged": str(error)}
             model = TimeMAEForPreTraining.from_pretrained(output)
@@ -153,6 +149,28 @@ class Comparison:
             return {"validation_accuracy": accuracy, "encoder_parameters": parameters, **course}
 
         return self.study.once(output / "pretraining.json", work)
+
+    def validate_rate(self, encoder: Encoder, rate: float) -> float:
+        """Validation accuracy after pre-training with a rate, with the seed of searches."""
+        return self.pretrain(encoder, self.arguments.search_seed, rate)["validation_accuracy"]
+
+    def save_pretrained(self, encoder: Encoder, seed: int, rate: float) -> dict[str, Any]:
+        """Pre-trains and saves the model; returns the course of it."""
+        train = self.data(seed)["train"]
+        batch_size = PRE_TRAINING.choose_batch_size(len(train))
+        return training.pretrain(
+            lambda: self.make(encoder, seed),
+            train,
+            self.extractor(seed),
+            self.directory(encoder, seed, rate),
+            seed,
+            self.arguments.epochs,
+            self.arguments.min_steps,
+            per_device_train_batch_size=batch_size,
+            learning_rate=PRE_TRAINING.choose_learning_rate(batch_size),
+            encoder_learning_rate=rate,
+            bf16=self.arguments.bf16,
+        )
 
     # --- Probes ---
 
@@ -183,14 +201,27 @@ class Comparison:
         """The encoder as pre-training with a rate has left it, or untouched."""
         if rate is None:
             return self.make(encoder, seed)
-        return TimeMAEForPreTraining.from_pretrained(self.directory(encoder, seed, rate))
+        directory = self.directory(encoder, seed, rate)
+        if not (directory / "model.safetensors").is_file():  # a study goes on from its scores, without the models
+            self.save_pretrained(encoder, seed, rate)
+        return TimeMAEForPreTraining.from_pretrained(directory)
 
     # --- Fine-tuning ---
 
     def fine_tune(
-        self, encoder: Encoder, seed: int, start: float | None, rate: float, fraction: float, split: str, path: Path
+        self,
+        encoder: Encoder,
+        seed: int,
+        start: float | None,
+        rates: tuple[float, float],
+        fraction: float,
+        split: str,
+        path: Path,
     ) -> dict[str, Any]:
-        """Accuracy on a split of a classifier fine-tuned with part of the labels, its last loss and its steps."""
+        """
+        Accuracy on a split of a classifier fine-tuned with part of the labels, its last loss and its steps. `rates`
+        are the rate of fine-tuning, and the factor that makes that of the encoder of it.
+        """
 
         def work() -> dict[str, Any]:
             labelled = self.labelled(seed, fraction)
@@ -207,7 +238,9 @@ class Comparison:
                     seed,
                     steps,
                     per_device_train_batch_size=batch_size,
-                    learning_rate=rate,
+                    learning_rate=rates[0],
+                    encoder_learning_rate=rates[0] * rates[1],
+                    bf16=self.arguments.bf16,
                 )
             except FloatingPointError as error:
                 if split == "test":  # the rate was chosen
@@ -220,23 +253,46 @@ class Comparison:
 
         return self.study.once(path, work)
 
-    def search_fine_tuning(self, mode: str, starts: dict[str, float | None], encoder: Encoder, rate: float) -> float:
-        """Validation accuracy of fine-tuning with a rate, with the first seed and part of the labels."""
-        seed, fraction, start = self.arguments.seeds[0], self.arguments.search_fraction, starts.get(encoder.name)
-        path = self.directory(encoder, seed, start) / f"{mode}-{rate:g}" / f"{mode}-search.json"
-        return self.fine_tune(encoder, seed, start, rate, fraction, "validation", path)["accuracy"]
+    def search_fine_tuning(self, mode: str, starts: dict[str, float | None]) -> dict[str, dict[str, Any]]:
+        """What [`search`] returns of fine-tuning with part of the labels, with the `factor` of the encoder's rate."""
+        seed, fraction = self.arguments.search_seed, self.arguments.search_fraction
+
+        def score(encoder: Encoder, factor: float, rate: float) -> float:
+            start = starts.get(encoder.name)
+            path = self.tuned(mode, encoder, seed, start, (rate, factor)) / f"{mode}-search.json"
+            return self.fine_tune(encoder, seed, start, (rate, factor), fraction, "validation", path)["accuracy"]
+
+        sides = {
+            f"{encoder.name}, encoder * {factor:g}": functools.partial(score, encoder, factor)
+            for encoder in self.encoders
+            for factor in FACTORS
+        }
+        found = self.search(f"{mode}-search.json", self.arguments.fine_tuning_rates, sides)
+        chosen = {}
+        for encoder in self.encoders:
+            of_factors = {factor: found[f"{encoder.name}, encoder * {factor:g}"] for factor in FACTORS}
+            factor = max(of_factors, key=lambda factor: max(of_factors[factor]["trials"].values()))
+            trials = {f"{factor:g}": of_factor["trials"] for factor, of_factor in of_factors.items()}
+            chosen[encoder.name] = {**of_factors[factor], "factor": factor, "trials": trials}
+        return chosen
 
     def test_fine_tuning(
-        self, mode: str, encoder: Encoder, seed: int, start: float | None, rate: float
+        self, mode: str, encoder: Encoder, seed: int, start: float | None, rates: tuple[float, float]
     ) -> dict[str, dict[str, Any]]:
         """What fine-tuning comes to on test, by part of the labels."""
-        output = self.directory(encoder, seed, start) / f"{mode}-{rate:g}"
+        output = self.tuned(mode, encoder, seed, start, rates)
         return {
             f"{fraction:g}": self.fine_tune(
-                encoder, seed, start, rate, fraction, "test", output / f"labels-{fraction:g}" / f"{mode}.json"
+                encoder, seed, start, rates, fraction, "test", output / f"labels-{fraction:g}" / f"{mode}.json"
             )
             for fraction in self.arguments.fractions
         }
+
+    def tuned(self, mode: str, encoder: Encoder, seed: int, start: float | None, rates: tuple[float, float]) -> Path:
+        """Where fine-tuning is kept."""
+        rate, factor = rates
+        name = f"{mode}-{rate:g}" if factor == 1 else f"{mode}-{rate:g}-encoder-{factor:g}"
+        return self.directory(encoder, seed, start) / name
 
     def directory(self, encoder: Encoder, seed: int, rate: float | None) -> Path:
         """Where what starts from an encoder is kept: one that a rate has pre-trained, or the untouched one."""
@@ -246,20 +302,20 @@ class Comparison:
     # --- All ---
 
     def search(
-        self, kind: str, rates: list[float], score: Callable[[Encoder, float], float]
+        self, kind: str, rates: list[float], sides: Mapping[str, Callable[[float], float]]
     ) -> dict[str, dict[str, Any]]:
         """
-        What [`search_grid`] returns; `kind` is the file of the part that a trial makes.
+        What [`search_grid`] returns; `kind` is the file of the part that a trial makes, and `sides` make the trials.
 
         Raises:
             FloatingPointError: an encoder diverges with every rate.
         """
-        by_name = {encoder.name: encoder for encoder in self.encoders}
 
         def widen(added: list[float]) -> None:
-            self.study.parts[kind] += len(added) * len(by_name)
+            self.study.parts[kind] += len(added) * len(sides)
 
-        found = search_grid(list(by_name), rates, lambda name, rate: score(by_name[name], rate), widen)
+        num_series = len(self.data(self.arguments.search_seed)["validation"])
+        found = search_grid(list(sides), rates, lambda name, rate: sides[name](rate), widen, num_series)
         for name, search in found.items():
             if not any(search["trials"].values()):
                 raise FloatingPointError(
@@ -278,7 +334,7 @@ class Comparison:
             searches["pretraining"] = self.search(
                 "pretraining.json",
                 self.arguments.pretraining_rates,
-                lambda encoder, rate: self.pretrain(encoder, seeds[0], rate)["validation_accuracy"],
+                {encoder.name: functools.partial(self.validate_rate, encoder) for encoder in self.encoders},
             )
             rates = {name: found["best"] for name, found in searches["pretraining"].items()}
             courses = {
@@ -287,11 +343,7 @@ class Comparison:
             }
             starts |= rates
         for mode in [mode for mode in SEARCHED if mode in modes]:
-            searches[mode] = self.search(
-                f"{mode}-search.json",
-                self.arguments.fine_tuning_rates,
-                functools.partial(self.search_fine_tuning, mode, starts if mode == "fine_all" else {}),
-            )
+            searches[mode] = self.search_fine_tuning(mode, starts if mode == "fine_all" else {})
         results: dict[str, Any] = {}
         for encoder in self.encoders:
             name, start = encoder.name, starts[encoder.name]
@@ -302,7 +354,8 @@ class Comparison:
                 for mode in [mode for mode in MODES if mode in modes]:
                     begin = start if mode in ("fine_last", "fine_all") else None
                     if mode in SEARCHED:
-                        of_seed = self.test_fine_tuning(mode, encoder, seed, begin, found[mode]["best"])
+                        chosen = (found[mode]["best"], found[mode]["factor"])
+                        of_seed = self.test_fine_tuning(mode, encoder, seed, begin, chosen)
                         for part, result in of_seed.items():
                             losses[part].setdefault(mode, []).append(result["last_loss"])
                         accuracies = {part: result["accuracy"] for part, result in of_seed.items()}
@@ -332,16 +385,12 @@ class Comparison:
             if fraction in self.arguments.fractions
             for pair in plan_pairs(self.encoders)
         ]
-        values = {
-            f"{mode} {part} {name}": results[name]["test_accuracy"][part][mode]["values"]
-            for mode, part, first, second in planned
-            for name in (first, second)
-        }
-        pairs = [(f"{mode} {part} {first}", f"{mode} {part} {second}") for mode, part, first, second in planned]
-        return [
-            {**test, "mode": mode, "labels": part, "pair": [first, second]}
-            for test, (mode, part, first, second) in zip(compare_planned(values, pairs), planned, strict=True)
-        ]
+        tests = []
+        for mode, part, *pair in planned:
+            values = {name: result["test_accuracy"][part][mode]["values"] for name, result in results.items()}
+            tests += compare_planned(values, [(pair[0], pair[1])], pooled=mode != "untouched")
+            tests[-1] |= {"mode": mode, "labels": part}
+        return [{**test, "p_holm": p} for test, p in zip(tests, holm([test["p"] for test in tests]), strict=True)]
 
 
 def check(arguments: argparse.Namespace) -> None:
@@ -372,6 +421,8 @@ def main() -> None:
         "--modes", nargs="+", choices=MODES, default=list(MODES), metavar="MODE", help=", ".join(MODES)
     )
     parser.add_argument("--fractions", type=float, nargs="+", default=[0.01, 0.05, 0.1, 1.0], help="of the labels")
+    parser.add_argument("--search_seed", type=int, default=0, help="of all searches")
+    parser.add_argument("--bf16", action="store_true", help="train in bfloat16, where the processor is faster so")
     parser.add_argument("--search_fraction", type=float, default=0.1, help="of the labels, to choose a rate with")
     parser.add_argument("--num_hidden_layers", type=int, help="first layers of the pretrained encoders; default: all")
     parser.add_argument("--patch_length", type=int, required=True)

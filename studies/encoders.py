@@ -70,10 +70,17 @@ class Encoder:
             if "dropout" in name and isinstance(value, float):
                 setattr(encoder_config, name, 0.0)
         model = TimeMAEForPreTraining(TimeMAEConfig(encoder_config=encoder_config, **config))
+        weights = model.load_encoder(self.path, self.init == "shuffled", config.get("encoder_input_scale"))
+        check_encoder_weights(model, weights, self.path)
         if self.init != "random":
-            weights = model.load_encoder(self.path, self.init == "shuffled", config.get("encoder_input_scale"))
-            check_encoder_weights(model, weights, self.path)
-        return model
+            return model
+        # Windows as large beside the positions as with the pretrained weights: beside those of a new BERT they would
+        # be no larger than these.
+        scale = model.config.encoder_input_scale
+        set_seed(seed)
+        return TimeMAEForPreTraining(
+            TimeMAEConfig(encoder_config=encoder_config, **config | {"encoder_input_scale": scale})
+        )
 
     def identify(self, model: TimeMAEForPreTraining) -> dict[str, Any]:
         """Returns what tells this encoder from others that might have its name; `model` is one of [`Encoder.make`]."""
@@ -89,6 +96,7 @@ class Encoder:
             "layers": config.num_hidden_layers,
             "width": config.hidden_size,
             "heads": config.num_attention_heads,
+            "input_scale": config.encoder_input_scale,
             "weights": digest.hexdigest()[:16] if self.init in ("pretrained", "shuffled") else None,
         }
 

@@ -65,12 +65,19 @@ def as_tables(results: dict[str, Any], tests: list[dict[str, Any]]) -> str:
     return "\n\n".join(tables)
 
 
+def _rate(found: dict[str, Any]) -> str:
+    """Returns the rate that a search has found, with that of the encoder where it is another."""
+    factor = found.get("factor", 1)
+    encoder = "" if factor == 1 else f", encoder {factor * found['best']:g}"
+    return f"{found['best']:g}{encoder}{' (edge)' if found['at_edge'] else ''}"
+
+
 def _chosen(results: dict[str, Any], kinds: list[str], part: str) -> str:
     """Returns which rates were chosen, how long pre-training took, and how fine-tuning with a part of labels ended."""
     rows = [
         [
             name,
-            *(f"{found['best']:g}{' (edge)' if found['at_edge'] else ''}" for found in result["searches"].values()),
+            *(_rate(found) for found in result["searches"].values()),
             f"{statistics.fmean(course['seconds'] for course in result['pretraining']):.0f}"
             if result["pretraining"]
             else "",

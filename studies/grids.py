@@ -29,30 +29,34 @@ def search_grid(
     grid: Sequence[float],
     score: Callable[[str, float], float],
     widen: Callable[[list[float]], None],
+    num_series: int,
 ) -> dict[str, dict[str, Any]]:
     """
-    Finds the value that is best for each side. Where the edge of the grid is best for one of them, it is widened for
-    all of them, so that all have as many trials; `MAX_WIDENINGS` times at most.
+    Finds the value that is best for each side. Where the edge of the grid is better for one of them than all that lies
+    within, by more than the standard error of its accuracy, it is widened for all of them, so that all have as many
+    trials; `MAX_WIDENINGS` times at most.
 
     Args:
         names: of the sides.
         grid: the values to try.
-        score: makes a trial of a side with a value, and must return the same for the same trial; more is better.
+        score: makes a trial of a side with a value and returns an accuracy, the same for the same trial.
         widen: is told which values are added, before they are tried.
+        num_series: that an accuracy is of.
 
     Returns:
-        for each side the `best` value, the lowest of equals; all `trials`, scores by value; and whether the best is
-        still `at_edge` of the last grid.
+        for each side the `best` value, of equals that which is nearest to the middle of the grid; all `trials`, scores
+        by value; and whether the best is still `at_edge` of the last grid.
     """
     grid = sorted(grid)
     for widening in range(MAX_WIDENINGS + 1):
         trials = {name: {value: score(name, value) for value in grid} for name in names}
-        best = {name: max(scores, key=lambda value: scores[value]) for name, scores in trials.items()}
-        edges = sorted({grid[0], grid[-1]} & {*best.values()})
+        best = {name: pick(scores) for name, scores in trials.items()}
+        wins = {name: value for name, value in best.items() if wins_at_edge(trials[name], value, num_series)}
+        edges = sorted({*wins.values()})
         if not edges or widening == MAX_WIDENINGS:
             break
         added = [float(f"{edge / FACTOR if edge == grid[0] else edge * FACTOR:.2g}") for edge in edges]
-        winners = ", ".join(name for name, value in best.items() if value in edges)
+        winners = ", ".join(wins)
         words = " and ".join(f"{value:g}" for value in added)
         print(f"The edge of the grid is best for {winners}: {words} added for all.", flush=True)
         widen(added)
@@ -65,3 +69,21 @@ def search_grid(
         }
         for name in names
     }
+
+
+def pick(scores: dict[float, float]) -> float:
+    """Returns the value with the highest score, of equals that which is nearest to the middle."""
+    values = sorted(scores)
+    highest = max(scores.values())
+    middle = (len(values) - 1) / 2
+    places = [place for place, value in enumerate(values) if scores[value] == highest]
+    return values[min(places, key=lambda place: abs(place - middle))]
+
+
+def wins_at_edge(scores: dict[float, float], best: float, num_series: int) -> bool:
+    """Returns whether the best is at an edge, and better than all within by more than its standard error."""
+    _, *within, _ = sorted(scores)
+    if best in within:
+        return False
+    error = (scores[best] * (1 - scores[best]) / num_series) ** 0.5
+    return all(scores[best] > scores[value] + error for value in within)

@@ -118,8 +118,8 @@ class Table:
 
     def search_rate(self, row: str) -> dict[str, float]:
         """
-        Returns the accuracy on what is held out of train by learning rate of fine-tuning. Where the highest or lowest
-        rate is best, a further one is tried.
+        Returns the accuracy on what is held out of train by learning rate of fine-tuning, those that [`search_grid`]
+        has added too.
         """
 
         def work() -> dict[str, float]:
@@ -135,7 +135,8 @@ class Table:
                     return 0.0
                 return float((predict(series) == truth).mean())
 
-            return search_grid([row], self.arguments.learning_rates, score, lambda _: None)[row]["trials"]
+            grid = self.arguments.learning_rates
+            return search_grid([row], grid, score, lambda _: None, len(truth))[row]["trials"]
 
         return self.study.once(self.place(row) / "learning_rate.json", work)
 

@@ -107,7 +107,9 @@ class Transfer:
                     return 0.0
 
             return {
-                part: search_grid([part], self.arguments.learning_rates, score, lambda _: None)[part]["trials"]
+                part: search_grid([part], self.arguments.learning_rates, score, lambda _: None, len(validation))[part][
+                    "trials"
+                ]
                 for part in map("{:g}".format, self.arguments.fractions)
             }
 

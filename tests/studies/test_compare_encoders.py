@@ -1,3 +1,4 @@
+import argparse
 import json
 
 import pytest
@@ -5,7 +6,9 @@ import torch
 from conftest import ROOT, flags, read_results
 from transformers import BertConfig, BertModel
 
+import compare_encoders
 import training
+from encoders import Encoder
 
 
 TINY = '{"codebook_size": 8, "decoder_num_hidden_layers": 1}'
@@ -36,10 +39,13 @@ def test_encoders_are_compared_and_no_finished_run_is_lost(run_study, tiny_bert,
     assert list(results["encoders"]) == ["scratch", "bert"]
     searches = [result["searches"] for result in results["encoders"].values()]
     assert all(list(search) == ["pretraining", "fine_all", "from_start"] for search in searches)
+    # Whatever edge is best for one side is tried around for both.
     for kind in searches[0]:
-        # Whatever edge is best for one side is tried around for both.
-        assert searches[0][kind]["trials"].keys() == searches[1][kind]["trials"].keys()
-        assert len(searches[0][kind]["trials"]) > 2
+        trials = [search[kind]["trials"] for search in searches]
+        if kind != "pretraining":  # those of a lower rate of the encoder as well
+            assert all([*of_factors] == ["1", "0.1"] for of_factors in trials)
+            trials = [rates for of_factors in trials for rates in of_factors.values()]
+        assert len(trials[0]) > 2 and all(rates.keys() == trials[0].keys() for rates in trials)
     for result in results["encoders"].values():
         assert list(result["test_accuracy"]) == ["0.1"]
         for modes in result["test_accuracy"].values():
@@ -59,10 +65,18 @@ def test_encoders_are_compared_and_no_finished_run_is_lost(run_study, tiny_bert,
     again = read_results(tmp_path / "encoders")["metrics"]
     assert len(again.pop("calls")) == 1 + len(results.pop("calls")) and again == results
 
+    # Where the models are lost, a part that needs one makes it again.
+    (lost,) = (tmp_path / "encoders" / "bert" / "seed-1").rglob("fine_last.json")
+    lost.unlink()
+    (lost.parent / "model.safetensors").unlink()
+    run_study(*run)
+    again = read_results(tmp_path / "encoders")["metrics"]
+    assert again["encoders"] == results["encoders"] and (lost.parent / "model.safetensors").is_file()
+
     # Another model under the same name, and other settings, are no part of it.
     torch.manual_seed(7)
     BertModel(BertConfig.from_pretrained(tiny_bert)).save_pretrained(tiny_bert)
-    with pytest.raises(ValueError, match=r"encoder in encoders/bert, got another weights \(expected '\w+', got '\w+'"):
+    with pytest.raises(ValueError, match=r"encoder in encoders/bert, got another input_scale, weights \(expected"):
         run_study(*run)
     run[run.index("--fractions") + 1] = 0.2
     with pytest.raises(ValueError, match=r"got another fractions \(expected \[0.1\], got \[0.2\]\)"):
@@ -146,8 +160,9 @@ def test_a_rate_that_diverges_in_a_search_loses_it(run_study, tmp_path, monkeypa
     monkeypatch.setattr(training, "fine_tune", diverge(fine_tune, "learning_rate"))
     run_study(*command("scratch-1x16", "scratch-2x16", "--seeds", 0, "--modes", "fine_all"))
     for result in read_results(tmp_path / "encoders")["metrics"]["encoders"].values():
-        for search in result["searches"].values():
-            assert search["trials"]["0.0001"] == 0.0 < search["trials"]["0.001"] and search["best"] > 1e-4
+        for kind, search in result["searches"].items():
+            for trials in [search["trials"]] if kind == "pretraining" else search["trials"].values():
+                assert trials["0.0001"] == 0.0 < trials["0.001"] and search["best"] > 1e-4
 
     def always(*_, **__):
         raise FloatingPointError("the loss is not finite")
@@ -157,6 +172,56 @@ def test_a_rate_that_diverges_in_a_search_loses_it(run_study, tmp_path, monkeypa
         FloatingPointError, match="a rate at which scratch-3x16 can be trained, .* 0.0001, 0.001; give"
     ):
         run_study(*command("scratch-3x16", "--seeds", 0, "--modes", "fine_last"))
+
+
+@pytest.mark.slow
+def test_encoders_are_trained_in_bfloat16_if_asked(run_study, tmp_path, monkeypatch):
+    asked = []
+    pretrain, fine_tune = training.pretrain, training.fine_tune
+
+    def spy(train):
+        def work(*arguments, **settings):
+            asked.append(settings["bf16"])
+            return train(*arguments, **settings)
+
+        return work
+
+    monkeypatch.setattr(training, "pretrain", spy(pretrain))
+    monkeypatch.setattr(training, "fine_tune", spy(fine_tune))
+    run = command("scratch-1x16", "scratch-2x16", "--seeds", 0, "--modes", "fine_all")
+    run_study(*run, "--bf16")
+    assert asked and all(asked)
+    with pytest.raises(ValueError, match=r"got another bf16 \(expected True, got False"):
+        run_study(*run)
+
+
+def test_the_error_of_trained_encoders_is_that_of_all_of_them_together():
+    values = {"bert": [0.90, 0.80, 0.95], "scratch": [0.85, 0.75, 0.89], "scratch-1x16": [0.5, 0.7, 0.6]}
+    scores = {mode: {"mean": 0.0, "values": None} for mode in ("untouched", "fine_all")}
+    results = {
+        name: {"test_accuracy": {"1": {mode: {**score, "values": of_seeds} for mode, score in scores.items()}}}
+        for name, of_seeds in values.items()
+    }
+    comparison = object.__new__(compare_encoders.Comparison)
+    comparison.arguments = argparse.Namespace(modes=["untouched", "fine_all"], fractions=[1.0])
+    comparison.encoders = [Encoder(spec) for spec in ("bert:model", "scratch", "scratch-1x16")]
+    tests = {(test["mode"], *test["pair"]): test for test in comparison.compare(results)}
+    assert len(tests) == 4
+    frozen, trained = (tests[mode, "bert", "scratch"] for mode in ("untouched", "fine_all"))
+    assert frozen["difference"] == trained["difference"] and frozen["p"] < 0.05 < trained["p"]
+    assert all(test["p_holm"] >= test["p"] for test in tests.values())
+
+
+def test_new_weights_see_windows_as_large_as_the_pretrained_do(encoders, tiny_bert):
+    config = {"num_channels": 3, "sequence_length": 40, "patch_length": 8}
+    made = encoders.make_encoders([f"bert:{tiny_bert}", f"bert-random:{tiny_bert}"], None)
+    bert, new = (encoder.make(0, None, config) for encoder in made)
+    assert new.config.encoder_input_scale == bert.config.encoder_input_scale
+    other = made[1].make(1, None, config)
+    query = "timemae.encoder.model.encoder.layer.0.attention.self.query.weight"
+    weights = [model.state_dict()[query] for model in (bert, new, other)]
+    assert not weights[0].equal(weights[1]) and not weights[1].equal(weights[2])
+    assert made[1].identify(new)["input_scale"] == new.config.encoder_input_scale
 
 
 def test_planned_pairs(encoders):
@@ -181,11 +246,30 @@ def test_a_grid_is_widened_for_all_sides_until_its_edge_is_no_longer_best(monkey
     best, added = {"a": 3e-4, "b": 9e-3, "c": 1.0}, []
 
     def score(name: str, rate: float) -> float:
-        return -abs(rate - best[name])
+        return 0.9 - 50 * abs(rate - best[name])
 
-    found = search_grid(["a", "b"], [1e-3, 1e-4, 3e-4], score, added.extend)
+    found = search_grid(["a", "b"], [1e-3, 1e-4, 3e-4], score, added.extend, num_series=1000)
     assert added == [3e-3, 9e-3] and "best for b: 0.003 added for all" in capsys.readouterr().out
     assert (found["a"]["best"], found["a"]["at_edge"]) == (3e-4, False)
     assert (found["b"]["best"], found["b"]["at_edge"]) == (9e-3, True)  # not widened a third time
     assert found["a"]["trials"].keys() == found["b"]["trials"].keys()
     assert json.dumps(found)
+
+
+def test_an_edge_that_is_hardly_better_does_not_widen_a_grid_and_equals_are_chosen_by_the_middle(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "studies"))
+    from grids import search_grid
+
+    scores = {1e-4: 0.91, 3e-4: 0.90, 1e-3: 0.90, 3e-3: 0.80}
+
+    def search(num_series: int) -> tuple[dict, list[float]]:
+        added: list[float] = []
+        search = search_grid(["a"], [*scores][:4], lambda _, rate: scores.get(rate, 0.5), added.extend, num_series)
+        return search["a"], added
+
+    found, added = search(num_series=500)  # a standard error of 0.013
+    assert (found["best"], found["at_edge"], added) == (1e-4, True, [])
+    found, added = search(num_series=2000)  # of 0.006
+    assert (found["best"], found["at_edge"], added) == (1e-4, False, [3.3e-5])
+    scores[1e-4] = 0.90
+    assert search(num_series=2000)[0]["best"] == 3e-4

@@ -47,15 +47,15 @@ def test_the_main_table_is_made_once_and_stands_beside_the_published(run_study, 
 def test_the_rate_of_fine_tuning_may_lie_beyond_the_edge_of_those_given(tmp_path, monkeypatch):
     arguments = Namespace(output_dir=tmp_path / "paper", learning_rates=[3e-4, 1e-3])
     table = paper.Table(arguments, Study("paper", arguments), "AD", "JapaneseVowels")
-    labels = np.array([0, 0, 1, 1])
-    series = Dataset.from_dict({"past_values": [[[0.0]]] * 4, "labels": labels})
+    labels = np.repeat([0, 1], 50)
+    series = Dataset.from_dict({"past_values": [[[0.0]]] * 100, "labels": labels})
     table.task.parts_of_train = (series, series)
-    num_wrong = {3e-4: 3, 1e-3: 2, 3e-3: 1}
+    num_wrong = {3e-4: 75, 1e-3: 50, 3e-3: 25}
 
     def fine_tune(row: str, seed: int, labelled: Dataset, rate: float):
         if rate not in num_wrong:
             raise FloatingPointError("expected a finite loss, got nan")
-        return lambda _: np.where(np.arange(4) < num_wrong[rate], 1 - labels, labels)
+        return lambda _: np.where(np.arange(100) < num_wrong[rate], 1 - labels, labels)
 
     monkeypatch.setattr(table, "pretrain", lambda row, seed: {})
     monkeypatch.setattr(table, "fine_tune", fine_tune)
