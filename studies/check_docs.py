@@ -139,6 +139,8 @@ def claims(results: Path) -> Iterator[str]:
     left = {name.removeprefix("mended "): after for name, (_, after) in accuracy.items() if "mended without" in name}
     worst, next_worst = sorted(left, key=lambda name: left[name])[:2]
     yield f"{worst} it ends at {left[worst]:.1f}%, {next_worst} at {left[next_worst]:.1f}%"
+    rate, positions = (left[f"without {name}"] for name in ("rate and warm-up", "positions once"))
+    yield f"With the constant rate left in it ends at {rate:.1f}%, and with positions twice at {positions:.1f}%"
     yield f"positions once begin at {accuracy['positions once'][0]:.1f}% and end at {alone['positions once']:.1f}%"
     reached = read("har", results)["summary"]["fine-tuned (FineAll)"]["accuracy"]["mean"]
     yield f"reaches {100 * reached:.1f}% on HAR"

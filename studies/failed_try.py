@@ -341,9 +341,8 @@ def report(metrics: dict[str, Any], settings: dict[str, Any]) -> str:
 def draw(long_runs: dict[str, list[dict[str, Any]]], ends: dict[str, dict[str, Any]], epochs: int) -> Figure:
     """Returns a picture: the courses of the long runs, if any, beside the reported one; where each variant ends."""
     widths = [1.1, 1, 1.1] if long_runs else [1]
-    figure, axes = plt.subplots(
-        1, len(widths), figsize=(6.3 * len(widths), 6.5), squeeze=False, layout="constrained", width_ratios=widths
-    )
+    size = (6.3 * len(widths) + 2, 7)
+    figure, axes = plt.subplots(1, len(widths), figsize=size, squeeze=False, layout="constrained", width_ratios=widths)
     *courses, bars = axes[0]
     titles = {"accuracy": "linear probe, accuracy in %", "spread": "spread of the features across series"}
     for axis, (metric, title) in zip(courses, titles.items(), strict=False):
@@ -367,9 +366,11 @@ def draw(long_runs: dict[str, list[dict[str, Any]]], ends: dict[str, dict[str, A
     colors = ["tab:green" if name.startswith("mended") else "tab:orange" for name in names]
     bars.barh(names, means, xerr=lengths if np.isfinite(lengths).all() else None, color=colors, capsize=3)
     bars.plot([100 * ends[name]["before"]["mean"] for name in names], names, "k|", markersize=12)
-    bars.set(title=f"accuracy in % after {epochs} epochs (|: before)", xlim=(max(0, min(means) - 15), 100))
+    bars.set_xlabel(f"linear probe, accuracy in %, after {epochs} epochs; |: before")
+    bars.set_xlim(max(0, min(means) - 15), 100)
     bars.grid(alpha=0.3, axis="x")
-    figure.suptitle("bars: 95% intervals over seeds", fontsize=10)
+    if np.isfinite(lengths).all():
+        figure.suptitle("bars: 95% intervals over seeds", fontsize=10)
     return figure
 
 
