@@ -44,8 +44,8 @@ def test_tables_between_marks_are_those_of_their_files(check_docs, tmp_path):
     def over_seeds(value):
         return {"values": [value, value], "mean": value}
 
-    end = {name: over_seeds(0.625) for name in ("before", "after", "spread_before", "spread_after", "mcc_loss")}
-    ends = {"failed": {**end, "share": None}}
+    names = ("before", "after", "change", "spread_before", "spread_after", "mcc_loss")
+    ends = {"failed": {**{name: over_seeds(0.625) for name in names}, "difference": None, "share": None}}
     metrics = {"ends": ends, "long_ends": ends, "planned_comparisons": []}
     settings = {"epochs": 5, "long_epochs": 100}
     content = {"metrics": metrics, "settings": settings, "command": "python studies/failed_try.py --seeds 0"}
