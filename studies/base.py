@@ -236,6 +236,10 @@ def trainer_settings(output_dir: Path, max_steps: int, seed: int, **more: Any) -
 # --- Statistics over seeds ---
 
 
+# For intervals and tests that are shown: two seeds leave one degree of freedom, and intervals of half the scale.
+FEWEST_SEEDS = 3
+
+
 def half_width(values: Sequence[float] | np.ndarray, level: float = 0.95) -> float:
     """
     Returns half the width of the confidence interval of the mean by Student's t, which takes the values for
@@ -379,7 +383,8 @@ def draw_against_labels(
     panels: Mapping[str, Mapping[str, Mapping[float, Sequence[float]]]], one_scale: bool = True
 ) -> Figure:
     """
-    Draws accuracy against the number of labels, one line a method; bars are 95% confidence intervals of the mean.
+    Draws accuracy against the number of labels, one line a method; bars are 95% confidence intervals of the mean, of
+    `FEWEST_SEEDS` values or more.
 
     Args:
         panels: for the title of each panel, the methods; for the name of each method, the parts of the labels (in 0
@@ -392,11 +397,13 @@ def draw_against_labels(
     figure, axes = plt.subplots(
         1, len(panels), figsize=(5 * len(panels), 4.5), sharey=one_scale, squeeze=False, layout="constrained"
     )
+    has_intervals = False
     for axis, (title, methods) in zip(axes[0], panels.items(), strict=True):
         axis.set_prop_cycle(plt.cycler(linestyle=["-", "--"]) * plt.rcParams["axes.prop_cycle"])  # 20 methods
         for name, scores in methods.items():
             percent = [100 * np.array(values) for values in scores.values()]
-            lengths = [half_width(values) for values in percent]
+            lengths = [half_width(values) if len(values) >= FEWEST_SEEDS else np.nan for values in percent]
+            has_intervals |= bool(np.isfinite(lengths).any())
             means = [values.mean() for values in percent]
             axis.errorbar([100 * part for part in scores], means, lengths, label=name, marker="o", capsize=3)
         parts = sorted({part for scores in methods.values() for part in scores})
@@ -407,6 +414,6 @@ def draw_against_labels(
     for axis in axes[0]:  # after all is drawn, as panels of one scale share it
         lowest, highest = axis.get_ylim()
         axis.set_ylim(max(lowest, 0), min(highest, 101))  # intervals of few seeds reach beyond what can be
-    axes[0, 0].set_ylabel("test accuracy, in % (bars: 95% interval)")
+    axes[0, 0].set_ylabel("test accuracy, in %" + " (bars: 95% interval)" * has_intervals)
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right upper")
     return figure

@@ -36,6 +36,7 @@ import patchtst
 import rockets
 import training
 from base import (
+    FEWEST_SEEDS,
     Study,
     Summary,
     check_names,
@@ -314,7 +315,11 @@ def as_tables(summary: Summary, courses: dict[str, list[dict[str, Any]]], tests:
     ]
     titles = [f"{100 * float(test['labels']):g}%: {' minus '.join(test['pair'])}" for test in tests]
     tables = [as_table(summary), markdown_table(["pre-training", "steps", "seconds"], spent)]
-    return "\n\n".join([*tables, planned_table(titles, tests)])
+    if max(map(num_seeds, summary.values())) < FEWEST_SEEDS:
+        planned = f"Comparisons that were planned: {len(tests)}; they take {FEWEST_SEEDS} seeds or more."
+    else:
+        planned = planned_table(titles, tests)
+    return "\n\n".join([*tables, planned])
 
 
 def report(metrics: dict[str, Any], settings: dict[str, Any]) -> str:

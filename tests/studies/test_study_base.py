@@ -155,13 +155,15 @@ def test_a_pooled_error_is_that_of_an_analysis_of_variance():
 
 
 def test_bars_of_the_picture():
-    figure = draw_against_labels({"probe": {"ours": {0.5: [0.5, 0.6], 1.0: [0.8]}}})
+    figure = draw_against_labels({"probe": {"ours": {0.5: [0.5, 0.55, 0.6], 1.0: [0.7, 0.9]}}})
     bar = next(part for part in figure.axes[0].containers if isinstance(part, ErrorbarContainer))
     np.testing.assert_allclose(bar.lines[0].get_ydata(orig=False), [55, 80])
-    (low, high), single = (path.vertices[:, 1] for path in bar.lines[2][0].get_paths())
-    assert (high - low) / 2 == pytest.approx(12.706 * 5, rel=1e-4)
+    (low, high), pair = (path.vertices[:, 1] for path in bar.lines[2][0].get_paths())
+    assert (high - low) / 2 == pytest.approx(4.3027 * 5 / 3**0.5, rel=1e-4)
     assert figure.axes[0].get_ylim()[0] >= 0 and figure.axes[0].get_ylim()[1] <= 101
-    assert np.isnan(single).all()  # no bar of one seed
+    assert np.isnan(pair).all()  # no bar of two seeds
+    assert "bars" in figure.axes[0].get_ylabel()
+    assert "bars" not in draw_against_labels({"probe": {"ours": {1.0: [0.7, 0.9]}}}).axes[0].get_ylabel()
 
 
 def test_interval_of_the_mean():
