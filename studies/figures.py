@@ -137,7 +137,7 @@ class Trials:
     @functools.lru_cache(1)  # noqa: B019
     def data(self, seed: int) -> tuple[Dataset, Dataset]:
         """Returns what is learned from and what is scored on."""
-        train, held_out, _ = load_fold(self.arguments.dataset, seed % NUM_FOLDS)
+        train, held_out, _ = load_fold(self.arguments.dataset, seed)
         return train, held_out
 
     @staticmethod
