@@ -1,6 +1,7 @@
 """TimeMAE with one part of the method changed: masks, how the encoders share the work, codewords, or targets."""
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +22,10 @@ from modeling_timemae import (
     zero_padding,
 )
 from tokenizer_timemae import RandomProjectionTokenizer
+
+
+# What `random_masking` returns: the mask, ids of visible and of masked windows, and for both what is no padding.
+Masking = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None, torch.Tensor | None]
 
 
 class BlockMasks:
@@ -69,13 +74,12 @@ class CoupledTimeMAE(TimeMAEForPreTraining):
         """Arguments and output are those of [`TimeMAEForPreTraining`]; the losses are always there."""
         embeddings = self.timemae.embeddings
         patch_embeddings, hidden_states, patch_mask = embeddings(past_values, past_observed_mask)
-        mask, visible_ids, masked_ids, visible_mask, masked_mask = self.random_masking(
-            patch_embeddings, patch_mask, masking_noise
-        )
+        masking = self.random_masking(patch_embeddings, patch_mask, masking_noise)
+        mask, _, masked_ids, _, masked_mask = masking
         patch_ids = torch.arange(mask.shape[1], device=mask.device).expand(mask.shape)
         seen = torch.where(mask[..., None], self.mask_token + embeddings.position_embeddings[patch_ids], hidden_states)
         encoded = self.timemae.encoder(seen, patch_ids, patch_mask).last_hidden_state
-        predicted_hidden = self.predict(encoded, visible_ids, masked_ids, visible_mask, masked_mask)
+        predicted_hidden = self.predict(encoded, masking)
         codeword_logits = zero_padding(self.tokenizer(predicted_hidden), masked_mask)
 
         codewords, targets = self.assign_codewords(
@@ -99,32 +103,20 @@ class CoupledTimeMAE(TimeMAEForPreTraining):
             codebook_perplexity=codebook_perplexity(codewords, self.config.codebook_size),
         )
 
-    def predict(
-        self,
-        encoded: torch.Tensor,
-        visible_ids: torch.Tensor,
-        masked_ids: torch.Tensor,
-        visible_mask: torch.Tensor | None,
-        masked_mask: torch.Tensor | None,
-    ) -> torch.Tensor:
+    def predict(self, encoded: torch.Tensor, masking: Masking) -> torch.Tensor:
         """
         Returns the prediction for hidden windows, `(batch_size, num_masked, hidden_size)`, from what the visible
-        encoder makes of all windows; ids and masks are those of [`TimeMAEForPreTraining.random_masking`].
+        encoder makes of all windows; `masking` is what [`TimeMAEForPreTraining.random_masking`] returns.
         """
+        _, _, masked_ids, _, masked_mask = masking
         return zero_padding(gather_patches(encoded, masked_ids), masked_mask)
 
 
 class CoupledWithDecoderTimeMAE(CoupledTimeMAE):
     """The visible encoder sees mask tokens; the decoupled encoder predicts from what that makes of visible windows."""
 
-    def predict(
-        self,
-        encoded: torch.Tensor,
-        visible_ids: torch.Tensor,
-        masked_ids: torch.Tensor,
-        visible_mask: torch.Tensor | None,
-        masked_mask: torch.Tensor | None,
-    ) -> torch.Tensor:
+    def predict(self, encoded: torch.Tensor, masking: Masking) -> torch.Tensor:
+        _, visible_ids, masked_ids, visible_mask, masked_mask = masking
         queries = self.mask_token + self.timemae.embeddings.position_embeddings[masked_ids]
         return self.decoder(queries, gather_patches(encoded, visible_ids), masked_mask, visible_mask)
 
@@ -195,7 +187,7 @@ class KMeansTimeMAE(TimeMAEForPreTraining):
         tokenizer.codebook.copy_(torch.from_numpy(k_means.cluster_centers_))
 
 
-class RegressionTimeMAE(TimeMAEForPreTraining):
+class RegressionTimeMAE(TimeMAEForPreTraining, ABC):
     """
     Regression of the hidden windows in the place of both pretext tasks: a linear map of the predicted representations
     against targets, the mean squared error over those that were observed. Subclasses have the targets.
@@ -207,15 +199,15 @@ class RegressionTimeMAE(TimeMAEForPreTraining):
         super().__init__(config)
         self.regressor = nn.Linear(config.hidden_size, self.count_targets(config))
 
+    @abstractmethod
     def count_targets(self, config: TimeMAEConfig) -> int:
         """Returns how many targets a window has."""
-        raise NotImplementedError
 
+    @abstractmethod
     def make_targets(
         self, patches: torch.Tensor, observed: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Returns targets `(batch_size, num_patches, n)` and which of them were observed; None: all."""
-        raise NotImplementedError
 
     def forward(self, past_values: torch.Tensor, past_observed_mask: torch.Tensor | None = None, **kwargs):
         """Arguments and output are those of [`TimeMAEForPreTraining`], but for `loss`."""

@@ -315,7 +315,7 @@ class Comparison:
             self.study.parts[kind] += len(added) * len(sides)
 
         num_series = len(self.data(self.arguments.search_seed)["validation"])
-        found = search_grid(list(sides), rates, lambda name, rate: sides[name](rate), widen, num_series)
+        found = search_grid(list(sides), rates, lambda name, rate: sides[name](rate), num_series, widen)
         for name, search in found.items():
             if not any(search["trials"].values()):
                 raise FloatingPointError(

@@ -28,8 +28,8 @@ def search_grid(
     names: Sequence[str],
     grid: Sequence[float],
     score: Callable[[str, float], float],
-    widen: Callable[[list[float]], None],
     num_series: int,
+    widen: Callable[[list[float]], None] = lambda added: None,
 ) -> dict[str, dict[str, Any]]:
     """
     Finds the value that is best for each side. Where the edge of the grid is better for one of them than all that lies
@@ -39,17 +39,28 @@ def search_grid(
     Args:
         names: of the sides.
         grid: the values to try.
-        score: makes a trial of a side with a value and returns an accuracy, the same for the same trial.
-        widen: is told which values are added, before they are tried.
+        score: makes a trial of a side with a value and returns an accuracy. A trial that raises FloatingPointError, as
+            it diverges, scores 0.
         num_series: that an accuracy is of.
+        widen: is told which values are added, before they are tried.
 
     Returns:
         for each side the `best` value, of equals that which is nearest to the middle of the grid; all `trials`, scores
         by value; and whether the best is still `at_edge` of the last grid.
     """
     grid = sorted(grid)
+    known: dict[tuple[str, float], float] = {}
+
+    def tried(name: str, value: float) -> float:
+        if (name, value) not in known:
+            try:
+                known[name, value] = score(name, value)
+            except FloatingPointError:
+                known[name, value] = 0.0
+        return known[name, value]
+
     for widening in range(MAX_WIDENINGS + 1):
-        trials = {name: {value: score(name, value) for value in grid} for name in names}
+        trials = {name: {value: tried(name, value) for value in grid} for name in names}
         best = {name: pick(scores) for name, scores in trials.items()}
         wins = {name: value for name, value in best.items() if wins_at_edge(trials[name], value, num_series)}
         edges = sorted({*wins.values()})

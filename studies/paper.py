@@ -127,16 +127,10 @@ class Table:
             labelled, held_out = self.task.parts_of_train
             truth, series = np.array(held_out["labels"][:]), held_out.select_columns("past_values")
 
-            @functools.cache
             def score(_: str, rate: float) -> float:
-                try:
-                    predict = self.fine_tune(row, TUNING_SEED, labelled, rate)
-                except FloatingPointError:  # it diverges with this rate
-                    return 0.0
-                return float((predict(series) == truth).mean())
+                return float((self.fine_tune(row, TUNING_SEED, labelled, rate)(series) == truth).mean())
 
-            grid = self.arguments.learning_rates
-            return search_grid([row], grid, score, lambda _: None, len(truth))[row]["trials"]
+            return search_grid([row], self.arguments.learning_rates, score, len(truth))[row]["trials"]
 
         return self.study.once(self.place(row) / "learning_rate.json", work)
 

@@ -22,7 +22,6 @@ stopped; more sets or seeds may be added on the same directory.
 """
 
 import argparse
-import functools
 import itertools
 from pathlib import Path
 from typing import Any
@@ -38,7 +37,7 @@ from base import Study, compare_planned, holm, make_parser, over_seeds, planned_
 from data_timemae.splits import hold_out, take_fraction
 from feature_extraction_timemae import TimeMAEFeatureExtractor
 from few_labels import RECIPES
-from grids import check_grid, search_grid
+from grids import check_grid, pick, search_grid
 from methods import Task
 from modeling_timemae import TimeMAEForTimeSeriesClassification, TimeMAEModel
 from published import SETS, find_sources
@@ -99,19 +98,11 @@ class Transfer:
         def work() -> dict[str, dict[str, float]]:
             learned, validation = hold_out(self.parts(target, seed)[0], HELD_OUT, seed, "train")
 
-            @functools.cache
             def score(part: str, rate: float) -> float:
-                try:
-                    return self.fine_tune(source, target, seed, learned, validation, float(part), rate)
-                except FloatingPointError:  # it diverges with this rate
-                    return 0.0
+                return self.fine_tune(source, target, seed, learned, validation, float(part), rate)
 
-            return {
-                part: search_grid([part], self.arguments.learning_rates, score, lambda _: None, len(validation))[part][
-                    "trials"
-                ]
-                for part in map("{:g}".format, self.arguments.fractions)
-            }
+            grid, parts = self.arguments.learning_rates, map("{:g}".format, self.arguments.fractions)
+            return {part: search_grid([part], grid, score, len(validation))[part]["trials"] for part in parts}
 
         return self.study.once(self.place(target, seed) / source.replace(" ", "-") / "learning_rates.json", work)
 
@@ -146,7 +137,7 @@ class Transfer:
             searched = self.search_rates(SCRATCH if source == SCRATCH else target, target)
             scores = {}
             for part, trials in searched.items():
-                rate = float(max(trials, key=lambda rate: trials[rate]))
+                rate = pick({float(rate): score for rate, score in trials.items()})
                 scores[part] = self.fine_tune(source, target, seed, *self.parts(target, seed), float(part), rate)
             return scores
 

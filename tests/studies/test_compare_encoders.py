@@ -248,7 +248,7 @@ def test_a_grid_is_widened_for_all_sides_until_its_edge_is_no_longer_best(monkey
     def score(name: str, rate: float) -> float:
         return 0.9 - 50 * abs(rate - best[name])
 
-    found = search_grid(["a", "b"], [1e-3, 1e-4, 3e-4], score, added.extend, num_series=1000)
+    found = search_grid(["a", "b"], [1e-3, 1e-4, 3e-4], score, 1000, added.extend)
     assert added == [3e-3, 9e-3] and "best for b: 0.003 added for all" in capsys.readouterr().out
     assert (found["a"]["best"], found["a"]["at_edge"]) == (3e-4, False)
     assert (found["b"]["best"], found["b"]["at_edge"]) == (9e-3, True)  # not widened a third time
@@ -264,7 +264,7 @@ def test_an_edge_that_is_hardly_better_does_not_widen_a_grid_and_equals_are_chos
 
     def search(num_series: int) -> tuple[dict, list[float]]:
         added: list[float] = []
-        search = search_grid(["a"], [*scores][:4], lambda _, rate: scores.get(rate, 0.5), added.extend, num_series)
+        search = search_grid(["a"], [*scores][:4], lambda _, rate: scores.get(rate, 0.5), num_series, added.extend)
         return search["a"], added
 
     found, added = search(num_series=500)  # a standard error of 0.013
