@@ -338,6 +338,11 @@ def compare_planned(
             width = scipy.stats.t.ppf((1 + level) / 2, freedom) * error if error else float("nan")
             test["interval"] = [test["difference"] - width, test["difference"] + width] if error else None
             test["p"] = float(2 * scipy.stats.t.sf(abs(test["difference"]) / error, freedom)) if error else None
+    return correct_together(tests)
+
+
+def correct_together(tests: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Returns tests, each with a `p`, with a `p_holm` that is corrected for the number of all of them."""
     corrected = holm([test["p"] for test in tests])
     return [{**test, "p_holm": p} for test, p in zip(tests, corrected, strict=True)]
 

@@ -51,9 +51,9 @@ import training
 from base import (
     Study,
     compare_planned,
+    correct_together,
     describe,
     features_and_labels,
-    holm,
     make_parser,
     over_seeds,
 )
@@ -390,7 +390,7 @@ class Comparison:
             values = {name: result["test_accuracy"][part][mode]["values"] for name, result in results.items()}
             tests += compare_planned(values, [(pair[0], pair[1])], pooled=mode != "untouched")
             tests[-1] |= {"mode": mode, "labels": part}
-        return [{**test, "p_holm": p} for test, p in zip(tests, holm([test["p"] for test in tests]), strict=True)]
+        return correct_together(tests)
 
 
 def check(arguments: argparse.Namespace) -> None:

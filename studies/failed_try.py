@@ -41,10 +41,10 @@ from transformers import BertConfig, set_seed
 from base import (
     Study,
     compare_planned,
+    correct_together,
     describe,
     features_and_labels,
     half_width,
-    holm,
     make_parser,
     over_seeds,
     trainer_settings,
@@ -254,7 +254,7 @@ def summarise_ends(runs: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str,
         end, difference = ends[variant], np.subtract(ends[first]["after"]["values"], ends[second]["after"]["values"])
         if variant != "failed":
             end["difference"] = over_seeds(difference.tolist())
-        if first == "mended" and {"failed"} <= ends.keys() - {variant}:
+        if first == "mended" and variant != "failed" and "failed" in ends:
             distance = ends["mended"]["after"]["mean"] - ends["failed"]["after"]["mean"]
             end["share"] = end["difference"]["mean"] / distance if distance > 0 else None
     return ends
@@ -281,7 +281,7 @@ def compare_sides(scores: dict[str, list[float]]) -> list[dict[str, Any]]:
         is_mended = [name.startswith("mended") for name in (first, second)]
         side = {name: values for name, values in scores.items() if name.startswith("mended") in is_mended}
         tests += compare_planned(side, [(first, second)], pooled=True)
-    return [{**test, "p_holm": p} for test, p in zip(tests, holm([test["p"] for test in tests]), strict=True)]
+    return correct_together(tests)
 
 
 def as_table(

@@ -49,7 +49,16 @@ from ablations import (
     ProjectionTimeMAE,
     RawValuesTimeMAE,
 )
-from base import Study, compare_planned, features_and_labels, half_width, holm, make_parser, over_seeds, planned_table
+from base import (
+    Study,
+    compare_planned,
+    correct_together,
+    features_and_labels,
+    half_width,
+    make_parser,
+    over_seeds,
+    planned_table,
+)
 from configuration_timemae import TimeMAEConfig
 from data_timemae.splits import take_fraction
 from few_labels import RECIPES
@@ -290,8 +299,7 @@ def compare(variants: dict[str, dict[str, Any]], reference: str | None) -> list[
         tests += [
             {**test, "probe": PROBES[kind], "labels": part} for test in compare_planned(values, pairs, pooled=True)
         ]
-    corrected = holm([test["p"] for test in tests])
-    return [{**test, "p_holm": p} for test, p in zip(tests, corrected, strict=True)]
+    return correct_together(tests)
 
 
 def shown_parts(variants: dict[str, dict[str, Any]]) -> list[str]:

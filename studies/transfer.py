@@ -33,7 +33,7 @@ from matplotlib.figure import Figure
 from transformers import set_seed
 
 import training
-from base import Study, compare_planned, holm, make_parser, over_seeds, planned_table
+from base import Study, compare_planned, correct_together, make_parser, over_seeds, planned_table
 from data_timemae.splits import hold_out, take_fraction
 from feature_extraction_timemae import TimeMAEFeatureExtractor
 from few_labels import RECIPES
@@ -176,7 +176,7 @@ def compare(results: Scores) -> list[dict[str, Any]]:
             tests += [
                 {**test, "target": target, "labels": part} for test in compare_planned(values, pairs, pooled=True)
             ]
-    return [{**test, "p_holm": p} for test, p in zip(tests, holm([test["p"] for test in tests]), strict=True)]
+    return correct_together(tests)
 
 
 def as_table(scores: dict[str, dict[str, dict[str, Any]]], part: str) -> str:
