@@ -7,13 +7,15 @@ says, beside the published figure.
 
 Nothing is chosen here: steps, widths and rates are those of the papers. Without --checks it makes those whose data
 come with aeon or lie in --data_dir. What is compared with a figure of another paper than that of the method is named
-after it.
+after it. With --ts2vec_code, a clone of https://github.com/yuezhihan/ts2vec, the authors' TS2Vec is trained on the
+same series and read alike.
 
 Leaves in the output directory results.json, report.md and check_peers.png. The same command again takes up where it
 stopped; more checks or seeds may be added on the same directory.
 """
 
 import functools
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ from matplotlib.figure import Figure
 from sklearn.metrics import accuracy_score
 from sklearn.model_selection import GridSearchCV
 from sklearn.svm import SVC
+from transformers import set_seed
 
 import peers
 from base import Study, describe, make_parser, over_seeds
@@ -150,6 +153,30 @@ def measure(check: Check, source: str, seed: int, output: Path, max_steps: int |
     return {**course, **size, "accuracy": 100 * accuracy_score(test["labels"][:], predicted)}
 
 
+def measure_authors(
+    check: Check, source: str, seed: int, clone: Path, max_steps: int | None = None
+) -> dict[str, float]:
+    """Trains the TS2Vec of its authors as their program does and returns its test accuracy, in %."""
+    if str(clone) not in sys.path:
+        sys.path.insert(0, str(clone))
+    from ts2vec import TS2Vec
+
+    data = load_time_series(source, validation_size=0)
+    extractor = make_feature_extractor(data, normalization=check.normalization)
+    series = []
+    for split in (data["train"], data["test"]):
+        inputs = extractor([np.array(row) for row in split.with_format(None)["past_values"]], return_tensors="np")
+        series.append(np.where(inputs["past_observed_mask"], inputs["past_values"], np.nan))
+    set_seed(seed)
+    model = TS2Vec(
+        series[0].shape[2], output_dims=check.options["width"], batch_size=8, device="cpu", max_train_length=3000
+    )
+    model.fit(series[0], n_iters=max_steps)
+    features, others = (model.encode(values, encoding_window="full_series") for values in series)
+    predicted = READOUTS[check.readout](features, np.array(data["train"]["labels"][:])).predict(others)
+    return {"accuracy": 100 * accuracy_score(data["test"]["labels"][:], predicted)}
+
+
 def fine_tune(
     check: Check,
     encoder: peers.Peer,
@@ -168,13 +195,15 @@ def fine_tune(
 
 
 def draw(measured: dict[str, dict[str, Any]]) -> Figure:
-    """Draws for each check the published figure and ours, with the standard deviation over seeds."""
+    """Draws for each check the published figure, ours and that of the authors' code, with the deviation over seeds."""
     figure, axis = plt.subplots(figsize=(7, 1 + 0.4 * len(measured)), layout="constrained")
     rows = np.arange(len(measured))[::-1]
     axis.plot([check["published"] for check in measured.values()], rows, "k|", markersize=14, label="published")
-    means = [check["accuracy"]["mean"] for check in measured.values()]
-    deviations = [check["accuracy"]["std"] or np.nan for check in measured.values()]
-    axis.errorbar(means, rows, xerr=deviations, fmt="o", capsize=3, label="ours")
+    for key, label, marker in (("accuracy", "ours", "o"), ("authors", "code of the authors, run here", "x")):
+        scores = [check.get(key) or {"mean": np.nan, "std": None} for check in measured.values()]
+        means, deviations = ([score[of] or np.nan for score in scores] for of in ("mean", "std"))
+        if not np.isnan(means).all():
+            axis.errorbar(means, rows, xerr=deviations, fmt=marker, capsize=3, label=label)
     axis.set_yticks(rows, list(measured))
     axis.set_xlabel("test accuracy, in % (bars: standard deviation over seeds)")
     axis.grid(alpha=0.3)
@@ -184,6 +213,7 @@ def draw(measured: dict[str, dict[str, Any]]) -> Figure:
 
 def as_table(measured: dict[str, dict[str, Any]]) -> str:
     """Returns the checks in Markdown."""
+    authors = any("authors" in check for check in measured.values())
     rows = [
         [
             name,
@@ -191,10 +221,12 @@ def as_table(measured: dict[str, dict[str, Any]]) -> str:
             f"{check['published']:.1f} ({CHECKS[name].source})",
             mean_and_deviation(check["accuracy"]["values"], 1),
             f"{check['distance']:+.1f}",
+            *([mean_and_deviation(check["authors"]["values"], 1) if "authors" in check else "-"] if authors else []),
         ]
         for name, check in measured.items()
     ]
-    return markdown_table(["", "read by", "published", "ours", "distance"], rows)
+    header = ["", "read by", "published", "ours", "distance"]
+    return markdown_table([*header, "code of the authors, run here"] if authors else header, rows)
 
 
 def report(metrics: dict[str, Any], settings: dict[str, Any]) -> str:
@@ -207,6 +239,7 @@ def main() -> None:
     parser.add_argument("--checks", nargs="+", choices=CHECKS, metavar="CHECK", help="by default all that have data")
     parser.add_argument("--max_steps", type=int, help="of each training, to try the study out")
     parser.add_argument("--data_dir", type=Path, help="has the files that the checks name")
+    parser.add_argument("--ts2vec_code", type=Path, help="a clone of the authors' code, to train beside")
     arguments = parser.parse_args()
     found = {name: find(check.dataset, arguments.data_dir) for name, check in CHECKS.items()}
     sources = {name: source for name, source in found.items() if source is not None}
@@ -214,16 +247,30 @@ def main() -> None:
     for name in arguments.checks:
         if name not in sources:
             parser.error(f"expected {CHECKS[name].dataset} in --data_dir for {name!r}, got {arguments.data_dir}")
+    clone = arguments.ts2vec_code
+    if clone is not None and not (clone / "ts2vec.py").is_file():
+        parser.error(f"expected a clone of the code of TS2Vec in --ts2vec_code, got {clone} without ts2vec.py")
 
-    total = len(arguments.checks) * len(arguments.seeds)
-    study = Study("check of the peers", arguments, free=["checks", "seeds", "data_dir"], parts={"check.json": total})
+    with_authors = [name for name in arguments.checks if clone is not None and CHECKS[name].peer == "TS2Vec"]
+    total = {"check.json": len(arguments.checks), "authors.json": len(with_authors)}
+    study = Study(
+        "check of the peers",
+        arguments,
+        free=["checks", "seeds", "data_dir", "ts2vec_code"],
+        parts={kind: count * len(arguments.seeds) for kind, count in total.items()},
+    )
     measured = {}
     for name in arguments.checks:
-        parts = []
+        parts, authors = [], []
         for seed in arguments.seeds:
             output = study.output_dir / name.replace(", ", "-").replace(" ", "-") / f"seed-{seed}"
             work = functools.partial(measure, CHECKS[name], sources[name], seed, output, arguments.max_steps)
             parts.append(study.once(output / "check.json", work))
+            if name in with_authors:
+                work = functools.partial(
+                    measure_authors, CHECKS[name], sources[name], seed, clone, arguments.max_steps
+                )
+                authors.append(study.once(output / "authors.json", work)["accuracy"])
         accuracy = over_seeds([part["accuracy"] for part in parts])
         distance = accuracy["mean"] - CHECKS[name].published
         measured[name] = {
@@ -231,6 +278,7 @@ def main() -> None:
             "distance": distance,
             "accuracy": accuracy,
             "parts": parts,
+            **({"authors": over_seeds(authors)} if authors else {}),
         }
     study.save_picture(draw(measured), "check_peers.png")
     metrics = {"checks": measured}

@@ -1,4 +1,5 @@
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -273,6 +274,39 @@ def test_peers_are_checked_against_their_papers(run_study, tmp_path, capsys):
     with pytest.raises(SystemExit):
         run_study(*command, "--checks", "TS-TCC HAR")
     assert "expected har.npz in --data_dir for 'TS-TCC HAR', got None" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_code_of_the_authors_stands_beside(run_study, tmp_path, capsys, monkeypatch):
+    clone = tmp_path / "clone"
+    clone.mkdir()
+    command = ["check_peers.py", *flags(output_dir="check", max_steps=2), "--ts2vec_code", clone]
+    with pytest.raises(SystemExit):
+        run_study(*command)
+    assert f"got {clone} without ts2vec.py" in capsys.readouterr().err
+    assert not (tmp_path / "check").exists()
+
+    (clone / "ts2vec.py").write_text(
+        """
+import numpy as np
+
+class TS2Vec:
+    def __init__(self, input_dims, **settings):
+        assert input_dims == 12 and settings["output_dims"] == 320
+
+    def fit(self, values, n_iters):
+        assert values.shape == (270, 26, 12) and n_iters == 2
+
+    def encode(self, values, encoding_window):
+        return np.nanmean(values, axis=1)
+"""
+    )
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    run_study(*command, "--checks", "TS2Vec JapaneseVowels")
+    (check,) = read_results(tmp_path / "check")["metrics"]["checks"].values()
+    assert 10 < check["authors"]["mean"] < check["accuracy"]["mean"]
+    report = (tmp_path / "check/report.md").read_text()
+    assert f"| {check['distance']:+.1f} | {check['authors']['mean']:.1f} |" in report
 
 
 def test_peers_are_optimised_as_in_the_code_of_their_authors(series, tmp_path, monkeypatch):
