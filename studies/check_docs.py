@@ -176,8 +176,8 @@ def frozen_claims(results: Path) -> Iterator[str]:
 
     order, new = "bert-shuffled", "bert-random"
     yield (
-        f"The first two layers of BERT have {of('bert'):.1f}% in the mean, the same with new weights {of(new):.1f}%, the "
-        f"pretrained weights in random order, so without what BERT has learned of language, {of(order):.1f}%, and "
+        f"The first two layers of BERT have {of('bert'):.1f}% in the mean, the same with new weights {of(new):.1f}%, "
+        f"the pretrained weights in random order, so without what BERT has learned of language, {of(order):.1f}%, and "
         f"TimeMAE's own untrained encoder of the same size {of('scratch'):.1f}%"
     )
     if (
@@ -194,11 +194,12 @@ def frozen_claims(results: Path) -> Iterator[str]:
         )
     if significant(new) == ["two layers, UWave, 0.1", "six layers, UWave, 1"]:
         yield (
-            f"**Beside new weights** the pretrained are {lead(new):+.1f} points ({interval(new)}) ahead in the mean with "
-            f"10% of the labels and two layers, and {lead(new, layers='six'):+.1f} ({interval(new, layers='six')}) with "
-            f"six; with 1% of the labels {lead(new, '0.01'):+.1f} and {lead(new, '0.01', 'six'):+.1f}. Of the 16 planned "
-            "comparisons two are significant, both on UWave: two layers with 10% of the labels, "
-            f"{lead(new, source='UWave'):+.1f}, and six layers with all, {lead(new, '1', 'six', 'UWave'):+.1f}"
+            f"**Beside new weights** the pretrained are {lead(new):+.1f} points ({interval(new)}) ahead in the mean "
+            f"with 10% of the labels and two layers, and {lead(new, layers='six'):+.1f} "
+            f"({interval(new, layers='six')}) with six; with 1% of the labels {lead(new, '0.01'):+.1f} and "
+            f"{lead(new, '0.01', 'six'):+.1f}. Of the 16 planned comparisons two are significant, both on UWave: two "
+            f"layers with 10% of the labels, {lead(new, source='UWave'):+.1f}, and six layers with all, "
+            f"{lead(new, '1', 'six', 'UWave'):+.1f}"
         )
     if significant("scratch") == ["two layers, UWave, 0.1"]:
         yield (
