@@ -7,6 +7,7 @@ import torch
 from conftest import flags, read_results
 from datasets import ClassLabel, Dataset, Features, List, Value
 
+import few_labels
 import patchtst
 import rockets
 import training
@@ -146,3 +147,15 @@ def test_patchtst_gets_series_of_one_length():
     assert batch["target_values"].equal(torch.tensor([0, 1]))
     (alone,) = patchtst.FixedLengthCollator(extractor, 8, labelled=False)(rows[1:])["past_values"]
     assert alone.equal(batch["past_values"][1])
+
+
+def test_differences_are_taken_over_the_seeds_that_both_have():
+    def scores(*values):
+        return {"0.01": over_seeds(list(values))}
+
+    of_set = {method: scores(0.5, 0.6, 0.7) for pair in few_labels.DIFFERENCES.values() for method in pair}
+    of_set |= {"TimeMAE, with the series of test, FineAll": scores(0.6, 0.7), "MiniRocket": scores(0.3, 0.5, 0.4)}
+    table = few_labels.differences({"accuracy": {"har-8": of_set}}, {})
+    assert "| HAR: the series of test add | +10.0 (+10.0 to +10.0) |" in table
+    # The differences 0.2, 0.1 and 0.3: a standard error of 0.1 / sqrt(3), and 4.303 of a t with 2 degrees of freedom.
+    assert "| HAR: FineAll minus MiniRocket | +20.0 (-4.8 to +44.8) |" in table
