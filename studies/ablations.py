@@ -209,9 +209,17 @@ class RegressionTimeMAE(TimeMAEForPreTraining, ABC):
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Returns targets `(batch_size, num_patches, n)` and which of them were observed; None: all."""
 
-    def forward(self, past_values: torch.Tensor, past_observed_mask: torch.Tensor | None = None, **kwargs):
+    def forward(
+        self,
+        past_values: torch.Tensor,
+        past_observed_mask: torch.Tensor | None = None,
+        return_loss: bool = True,  # by which `Trainer` knows that there is a loss without labels
+        **kwargs,
+    ):
         """Arguments and output are those of [`TimeMAEForPreTraining`], but for `loss`."""
-        output = super().forward(past_values, past_observed_mask, **kwargs)
+        output = super().forward(past_values, past_observed_mask, return_loss=return_loss, **kwargs)
+        if not return_loss:
+            return output
         targets, observed = self.make_targets(*self.timemae.embeddings.cut_patches(past_values, past_observed_mask))
         # Both are in the order of series and time.
         predicted = self.regressor(output.predicted_hidden[output.codewords != -100])
