@@ -81,7 +81,10 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "ours, three quarters masked": {"config": OURS | {"mask_ratio": 0.75}, "training": training.SMALL_BATCHES},
     "ours, open gates": {"config": OURS | {"residual_gate_init": None}, "training": training.SMALL_BATCHES},
-    "ours, 100 epochs": {"config": OURS, "training": training.SMALL_BATCHES | {"epochs": 100}},
+    **{
+        f"ours, {epochs} epochs": {"config": OURS, "training": training.SMALL_BATCHES | {"epochs": epochs}}
+        for epochs in (10, 100)
+    },
 }
 
 # How a classifier is fine-tuned: the head and fields of FineTuningArguments ("training"), what is not as in
