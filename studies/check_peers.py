@@ -266,7 +266,7 @@ def main() -> None:
             output = study.output_dir / name.replace(", ", "-").replace(" ", "-") / f"seed-{seed}"
             work = functools.partial(measure, CHECKS[name], sources[name], seed, output, arguments.max_steps)
             parts.append(study.once(output / "check.json", work))
-            if name in with_authors:
+            if name in with_authors or (output / "authors.json").is_file():  # of an earlier call
                 work = functools.partial(
                     measure_authors, CHECKS[name], sources[name], seed, clone, arguments.max_steps
                 )
@@ -278,7 +278,7 @@ def main() -> None:
             "distance": distance,
             "accuracy": accuracy,
             "parts": parts,
-            **({"authors": over_seeds(authors)} if authors else {}),
+            **({"authors": over_seeds(authors)} if len(authors) == len(parts) else {}),
         }
     study.save_picture(draw(measured), "check_peers.png")
     metrics = {"checks": measured}

@@ -307,6 +307,8 @@ class TS2Vec:
     assert 10 < check["authors"]["mean"] < check["accuracy"]["mean"]
     report = (tmp_path / "check/report.md").read_text()
     assert f"| {check['distance']:+.1f} | {check['authors']['mean']:.1f} |" in report
+    run_study(*command[:-2], "--checks", "TS2Vec JapaneseVowels")  # what is there stands there without the clone
+    assert "authors" in read_results(tmp_path / "check")["metrics"]["checks"]["TS2Vec JapaneseVowels"]
 
 
 def test_peers_are_optimised_as_in_the_code_of_their_authors(series, tmp_path, monkeypatch):
