@@ -385,7 +385,7 @@ def draw(spec: FigureSpec, variants: dict[str, dict[str, Any]], trials: dict[str
                 axis.plot([epoch for epoch, _ in points], values, label=name)
         axis.set(xlabel="epoch", ylabel="perplexity on held-out series, without noise", yscale="log")
         axis.set_title("codebook, first seed", fontsize=10)
-        axis.legend(fontsize=8)
+        axis.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8)
     for panel in axes[0]:
         panel.grid(alpha=0.3)
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=9)
