@@ -35,7 +35,13 @@ from data_timemae import load_time_series
 from feature_extraction_timemae import TimeMAEFeatureExtractor
 from peers.ts_tcc import QUIET
 from training import count_steps
-from training_timemae import fit_linear_probe, make_feature_extractor, markdown_table, mean_and_deviation
+from training_timemae import (
+    TimeMAEDataCollator,
+    fit_linear_probe,
+    make_feature_extractor,
+    markdown_table,
+    mean_and_deviation,
+)
 
 
 TS2VEC, TS_TCC, TST, TIMEMAE = "Yue et al. 2022", "Eldele et al. 2021", "Zerveas et al. 2021", "Cheng et al. 2023"
@@ -165,8 +171,8 @@ def measure_authors(
     extractor = make_feature_extractor(data, normalization=check.normalization)
     series = []
     for split in (data["train"], data["test"]):
-        inputs = extractor([np.array(row) for row in split.with_format(None)["past_values"]], return_tensors="np")
-        series.append(np.where(inputs["past_observed_mask"], inputs["past_values"], np.nan))
+        batch = TimeMAEDataCollator(extractor)(list(split.select_columns("past_values")))
+        series.append(np.where(batch["past_observed_mask"], batch["past_values"], np.nan))
     set_seed(seed)
     model = TS2Vec(
         series[0].shape[2], output_dims=check.options["width"], batch_size=8, device="cpu", max_train_length=3000

@@ -1,6 +1,6 @@
 """A search that is fair to all sides: each gets the same grid, and no edge is the end of it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 
@@ -89,6 +89,11 @@ def pick(scores: dict[float, float]) -> float:
     middle = (len(values) - 1) / 2
     places = [place for place, value in enumerate(values) if scores[value] == highest]
     return values[min(places, key=lambda place: abs(place - middle))]
+
+
+def pick_trial(trials: Mapping[str, float]) -> float:
+    """Returns what [`pick`] returns of the `trials` of [`search_grid`], whose values are strings."""
+    return pick({float(value): score for value, score in trials.items()})
 
 
 def wins_at_edge(scores: dict[float, float], best: float, num_series: int) -> bool:

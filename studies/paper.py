@@ -38,7 +38,7 @@ import rockets
 import training
 from base import Study, compare_planned, make_parser, over_seeds, planned_table
 from configuration_timemae import TimeMAEConfig
-from grids import check_grid, pick, search_grid
+from grids import check_grid, pick_trial, search_grid
 from methods import Method, PatchTST, Peer, Predict, Task, TimeMAE
 from published import SETS, find_sources, published_figure
 from training_timemae import fit_linear_probe, markdown_table, mean_and_deviation
@@ -139,7 +139,7 @@ class Table:
         Returns the learning rate of fine-tuning with the highest accuracy on what is held out of train, of equals that
         which is nearest to the middle.
         """
-        return pick({float(rate): score for rate, score in self.search_rate(row).items()})
+        return pick_trial(self.search_rate(row))
 
     def describe(self, row: str, seeds: list[int]) -> dict[str, Any]:
         """Returns what a method is made of, how long it was pre-trained, and how its rate was chosen."""

@@ -37,7 +37,7 @@ from base import Study, compare_planned, correct_together, make_parser, over_see
 from data_timemae.splits import hold_out, take_fraction
 from feature_extraction_timemae import TimeMAEFeatureExtractor
 from few_labels import RECIPES
-from grids import check_grid, pick, search_grid
+from grids import check_grid, pick_trial, search_grid
 from methods import Task
 from modeling_timemae import TimeMAEForTimeSeriesClassification, TimeMAEModel
 from published import SETS, find_sources
@@ -137,7 +137,7 @@ class Transfer:
             searched = self.search_rates(SCRATCH if source == SCRATCH else target, target)
             scores = {}
             for part, trials in searched.items():
-                rate = pick({float(rate): score for rate, score in trials.items()})
+                rate = pick_trial(trials)
                 scores[part] = self.fine_tune(source, target, seed, *self.parts(target, seed), float(part), rate)
             return scores
 
