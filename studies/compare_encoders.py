@@ -39,6 +39,7 @@ stopped; more encoders, seeds, rates or modes may be added on the same directory
 
 import argparse
 import functools
+import itertools
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -94,6 +95,9 @@ class Comparison:
         config = {"patch_length": arguments.patch_length, **json.loads(arguments.config)}
         self.config = {**describe(load_time_series(arguments.dataset)), **config}
         identities = {encoder.name: encoder.identify(self.make(encoder, 0)) for encoder in self.encoders}
+        for (one, first), (other, second) in itertools.combinations(identities.items(), 2):
+            if first == second:
+                raise ValueError(f"expected different encoders, got {one} and {other}, which are the same")
         runs, count = len(self.encoders) * len(arguments.seeds), len(self.encoders)
         modes = arguments.modes
         parts = {f"{mode}.json": runs for mode in ("untouched", "fine_last") if mode in modes}
@@ -396,7 +400,8 @@ class Comparison:
 def check(arguments: argparse.Namespace) -> None:
     """
     Raises:
-        ValueError: a grid of rates that is none, a part or mode twice, or a part of the labels that is none.
+        ValueError: a grid of rates that is none, a part or mode twice, a part of the labels that is none, or a
+            configuration that is no JSON.
     """
     for name in ("pretraining_rates", "fine_tuning_rates"):
         check_grid(name, getattr(arguments, name))
@@ -404,6 +409,12 @@ def check(arguments: argparse.Namespace) -> None:
         values = getattr(arguments, name)
         if len({*values}) < len(values):
             raise ValueError(f"expected each of --{name} once, got {' '.join(map(str, values))}")
+    try:
+        is_config = isinstance(json.loads(arguments.config), dict)
+    except json.JSONDecodeError:
+        is_config = False
+    if not is_config:
+        raise ValueError(f"expected --config as a JSON object, got {arguments.config!r}")
     parts = [*arguments.fractions, arguments.search_fraction]
     if not all(0 < fraction <= 1 for fraction in parts):
         raise ValueError(f"expected parts of the labels above 0 and up to 1, got {' '.join(map(str, parts))}")

@@ -23,6 +23,7 @@ from data_timemae import (
 )
 from feature_extraction_timemae import TimeMAEFeatureExtractor
 from modeling_timemae import TimeMAEPreTrainedModel
+from text_encoder_timemae import check_encoder_weights
 
 from .arguments import DataArguments, RunArguments
 from .configs import Splits
@@ -249,13 +250,18 @@ def make_model(
 
     Returns:
         a model of that class and configuration.
+
+    Raises:
+        ValueError: something has overwritten the weights of the pretrained encoder.
     """
     model_name_or_path, interpolate_positions = arguments.model_name_or_path, arguments.interpolate_positions
     if model_name_or_path is None:
         model = model_class(config)
         if arguments.encoder_name_or_path is not None and arguments.encoder_init != "random":
             shuffled = arguments.encoder_init == "shuffled"
-            model.load_encoder(arguments.encoder_name_or_path, shuffled, arguments.encoder_input_scale)
+            path = arguments.encoder_name_or_path
+            weights = model.load_encoder(path, shuffled, arguments.encoder_input_scale)
+            check_encoder_weights(model, weights, path)
         return model
     sequence_length = config.sequence_length
     if interpolate_positions:

@@ -9,6 +9,7 @@ from transformers import BertConfig, BertModel
 import compare_encoders
 import training
 from encoders import Encoder
+from modeling_timemae import TimeMAEForPreTraining
 
 
 TINY = '{"codebook_size": 8, "decoder_num_hidden_layers": 1}'
@@ -100,11 +101,16 @@ def test_sizes_of_the_own_encoder_are_compared_without_a_pretrained_one(run_stud
         (["scratch:{bert}"], "expected an encoder as `scratch`, .* got 'scratch:.*bert'"),
         (["scratch", "bert:{bert}/nowhere"], "expected a transformers encoder in '.*nowhere'"),
         (["bert:{bert}", "bert:{bert}"], "expected encoders of different names, got bert bert"),
+        (["bert:{bert}", "again:{bert}"], "expected different encoders, got bert and again, which are the same"),
+        (["scratch-1x16", "scratch-01x16"], "expected different encoders, got scratch-1x16 and scratch-01x16"),
         (["bert:{bert}", "bert-random:other"], "expected one model for bert and its controls, got .* and other"),
         (["scratch", "--pretraining_rates", "1e-3"], "two different values .* in --pretraining_rates, got 0.001"),
         (["scratch", "--fine_tuning_rates", "1e-3", "1e-3"], "in --fine_tuning_rates, got 0.001 0.001"),
         (["scratch", "--seeds", "0", "0"], "expected each of --seeds once, got 0 0"),
         (["scratch", "--fractions", "0", "1"], "expected parts of the labels above 0 and up to 1, got 0.0 1.0"),
+        (["scratch", "--modes", "untouched", "untouched"], "expected each of --modes once, got untouched untouched"),
+        (["scratch", "--config", "[1]"], r"expected --config as a JSON object, got '\[1\]'"),
+        (["scratch", "--config", "hidden_size=8"], "expected --config as a JSON object, got 'hidden_size=8'"),
         (["bert:{bert}", "--patch_length", "1"], None),
     ],
 )
@@ -120,6 +126,19 @@ def test_a_comparison_refuses_what_it_cannot_compare(run_study, tiny_bert, tmp_p
             *("--encoders", *arguments),
         )
     assert not (tmp_path / "encoders").exists()
+
+
+def test_weights_that_something_overwrites_are_refused(encoders, tiny_bert, monkeypatch):
+    class Overwriting(TimeMAEForPreTraining):
+        def load_encoder(self, *args, **kwargs):
+            weights = super().load_encoder(*args, **kwargs)
+            with torch.no_grad():
+                self.timemae.encoder.model.encoder.layer[0].output.dense.weight.mul_(2)
+            return weights
+
+    monkeypatch.setattr(encoders, "TimeMAEForPreTraining", Overwriting)
+    with pytest.raises(ValueError, match="expected the weights of '.*' in the encoder, got others in 1 of its"):
+        encoders.Encoder(f"bert:{tiny_bert}").make(0, None, {"num_channels": 3, "sequence_length": 40})
 
 
 def test_all_encoders_stand_on_the_same_recipe(encoders, tiny_bert):

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from data_timemae import load_time_series, summarise
-from timemae import TimeMAEFeatureExtractor, TimeMAEForPreTraining, TimeMAEModel
+from text_encoder_timemae import load_text_encoder_config
+from timemae import TimeMAEConfig, TimeMAEFeatureExtractor, TimeMAEForPreTraining, TimeMAEModel
 from training_timemae import (
     DataArguments,
     ModelArguments,
@@ -90,6 +91,22 @@ def test_a_saved_model_for_longer_series(vowels_config, tmp_path, interpolate, c
     assert torch.allclose(model.embeddings.position_embeddings[::2], table, atol=1e-5) == interpolate
     assert ("Position table interpolated from 29 to 57 steps" in caplog.text) == interpolate
     assert config.sequence_length == model.config.sequence_length == 57
+
+
+def test_overwritten_weights_of_a_pretrained_encoder_end_a_run_before_it_starts(tiny_bert):
+    class Overwriting(TimeMAEModel):
+        def load_encoder(self, *args, **kwargs):
+            weights = super().load_encoder(*args, **kwargs)
+            with torch.no_grad():
+                self.encoder.model.encoder.layer[0].output.dense.weight.mul_(2)
+            return weights
+
+    arguments = ModelArguments(encoder_name_or_path=str(tiny_bert))
+    encoder_config = load_text_encoder_config(str(tiny_bert))
+    config = TimeMAEConfig(num_channels=3, sequence_length=40, patch_length=8, encoder_config=encoder_config)
+    assert isinstance(make_model(TimeMAEModel, config, arguments), TimeMAEModel)
+    with pytest.raises(ValueError, match="expected the weights of '.*' in the encoder, got others in 1 of its"):
+        make_model(Overwriting, config, arguments)
 
 
 def test_channels_of_a_saved_model_in_another_order(tmp_path, caplog):
