@@ -198,6 +198,22 @@ def check_names(parser: argparse.ArgumentParser, datasets: Sequence[str]) -> Non
         parser.error(f"expected data sets with different file names, got {', '.join(twice)} more than once")
 
 
+SET_TITLES = {
+    "har": "HAR",
+    "uwave": "UWave",
+    "spoken_arabic_digits": "SpokenArabicDigits",
+    "epilepsy_groupsplit": "Epilepsy by recording",
+    "epilepsy_randsplit": "Epilepsy at random",
+}
+
+
+def title_of(name: str) -> str:
+    """Returns what a reader calls a data set, of the name of its file or of its parts, `FILE-PATCH_LENGTH`."""
+    stem, _, length = name.rpartition("-")
+    stem = stem if length.isdigit() else name
+    return SET_TITLES.get(stem, stem)
+
+
 # --- Data and training ---
 
 
@@ -385,40 +401,84 @@ def planned_table(titles: Sequence[str], tests: Sequence[Mapping[str, Any]]) -> 
 
 
 def draw_against_labels(
-    panels: Mapping[str, Mapping[str, Mapping[float, Sequence[float]]]], one_scale: bool = True
+    panels: Mapping[str, Mapping[str, Mapping[float, Sequence[float]]]],
+    one_scale: bool = True,
+    differences: bool = False,
 ) -> Figure:
     """
-    Draws accuracy against the number of labels, one line a method; bars are 95% confidence intervals of the mean, of
-    `FEWEST_SEEDS` values or more.
+    Draws accuracy against the number of labels, one line a method, side by side where points would hide each other.
+    Methods whose names differ only behind the last comma share a colour. Bars are 95% confidence intervals of the
+    mean, of `FEWEST_SEEDS` values or more; those of panels of their own scale end where the panel does.
 
     Args:
         panels: for the title of each panel, the methods; for the name of each method, the parts of the labels (in 0
             to 1); for each part, the accuracies (in 0 to 1), one a seed.
         one_scale: whether all panels have the same scale of accuracies.
+        differences: whether they are differences of accuracies, in -1 to 1.
 
     Returns:
         The figure, for [`Study.save_picture`].
     """
+    columns = min(3, len(panels))
+    rows = -(-len(panels) // columns)
     figure, axes = plt.subplots(
-        1, len(panels), figsize=(5 * len(panels), 4.5), sharey=one_scale, squeeze=False, layout="constrained"
+        rows,
+        columns,
+        figsize=(4.6 * columns, 3.8 * rows + 0.6),
+        sharey=one_scale,
+        squeeze=False,
+        layout="constrained",
     )
+    names = list(dict.fromkeys(name for methods in panels.values() for name in methods))
+    styles = _styles(names)
     has_intervals = False
-    for axis, (title, methods) in zip(axes[0], panels.items(), strict=True):
-        axis.set_prop_cycle(plt.cycler(linestyle=["-", "--"]) * plt.rcParams["axes.prop_cycle"])  # 20 methods
+    for axis, (title, methods) in zip(axes.flat, panels.items(), strict=False):
+        means_of = []
         for name, scores in methods.items():
             percent = [100 * np.array(values) for values in scores.values()]
             lengths = [half_width(values) if len(values) >= FEWEST_SEEDS else np.nan for values in percent]
             has_intervals |= bool(np.isfinite(lengths).any())
             means = [values.mean() for values in percent]
-            axis.errorbar([100 * part for part in scores], means, lengths, label=name, marker="o", capsize=3)
+            shift = 10 ** (min(0.03, 0.12 / len(names)) * (names.index(name) - (len(names) - 1) / 2))
+            places = [100 * part * shift for part in scores]
+            axis.errorbar(places, means, lengths, label=name, marker="o", markersize=4, capsize=2, **styles[name])
+            means_of += means
+        if not one_scale:
+            margin = max(0.5, 0.08 * np.ptp(means_of))
+            axis.set_ylim(min(means_of) - margin, max(means_of) + margin)
+        if differences:
+            axis.axhline(0, color="black", linewidth=0.8)
         parts = sorted({part for scores in methods.values() for part in scores})
         axis.set(title=title, xscale="log", xlabel="labels of train, in %")
         axis.set_xticks([100 * part for part in parts], [f"{100 * part:g}" for part in parts])
         axis.minorticks_off()
         axis.grid(alpha=0.3)
-    for axis in axes[0]:  # after all is drawn, as panels of one scale share it
-        lowest, highest = axis.get_ylim()
-        axis.set_ylim(max(lowest, 0), min(highest, 101))  # intervals of few seeds reach beyond what can be
-    axes[0, 0].set_ylabel("test accuracy, in %" + " (bars: 95% interval)" * has_intervals)
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right upper")
+    if not differences:
+        for axis in axes.flat:  # after all is drawn, as panels of one scale share it
+            lowest, highest = axis.get_ylim()
+            axis.set_ylim(max(lowest, 0), min(highest, 101))  # intervals of few seeds reach beyond what can be
+    what = "difference, in points" if differences else "test accuracy, in %"
+    for row in axes:
+        row[0].set_ylabel(what + "\n(bars: 95% interval)" * has_intervals)
+    legend = axes[0, 0].get_legend_handles_labels()
+    unused = axes.flat[len(panels) :]
+    for axis in unused:
+        axis.set_axis_off()
+    if len(unused):
+        unused[0].legend(*legend, loc="center left")
+    else:
+        figure.legend(*legend, loc="outside lower center", ncols=2 * columns)
     return figure
+
+
+def _styles(names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Returns a colour for what stands before the last comma of each name, and a line for what stands behind it."""
+    families = list(dict.fromkeys(name.rpartition(", ")[0] or name for name in names))
+    colors = plt.get_cmap("tab10" if len(families) <= 10 else "tab20")
+    lines = ("-", "--", ":", "-.")
+    styles: dict[str, dict[str, Any]] = {}
+    for name in names:
+        family = name.rpartition(", ")[0] or name
+        earlier = sum((other.rpartition(", ")[0] or other) == family for other in styles)
+        styles[name] = {"color": colors(families.index(family)), "linestyle": lines[earlier % len(lines)]}
+    return styles

@@ -15,7 +15,8 @@ new head. A call reads labels of test after all of its pre-training.
 
 Comparisons are planned in `PLANNED`, for all parts of the labels, and those of one set are corrected together.
 
-Leaves in the output directory results.json, report.md and few_labels.png. The same command again takes up where it
+Leaves in the output directory results.json, report.md, few_labels.png and few_labels_more_series.png, which shows what
+the series of test add to those of pre-training. The same command again takes up where it
 stopped; more data sets, seeds or methods may be added on the same directory.
 """
 
@@ -29,6 +30,7 @@ from typing import Any
 
 import numpy as np
 from datasets import Dataset, DatasetDict, concatenate_datasets
+from matplotlib.figure import Figure
 from sklearn.metrics import accuracy_score
 from transformers import PatchTSTModel, set_seed
 
@@ -49,8 +51,8 @@ from base import (
     mean_over_sets,
     num_seeds,
     over_seeds,
-    paired_difference,
     planned_table,
+    title_of,
 )
 from data_timemae import load_time_series
 from data_timemae.splits import take_fraction
@@ -334,7 +336,7 @@ def as_tables(summary: Summary, courses: dict[str, list[dict[str, Any]]], tests:
 def report(metrics: dict[str, Any], settings: dict[str, Any]) -> str:
     """Returns in Markdown what a results.json says."""
     accuracy, courses, tests = (metrics[name] for name in ("accuracy", "pretraining", "planned_comparisons"))
-    tables = [f"**{name}**\n\n{as_tables(accuracy[name], courses[name], tests[name])}" for name in accuracy]
+    tables = [f"**{title_of(name)}**\n\n{as_tables(accuracy[name], courses[name], tests[name])}" for name in accuracy]
     if len(accuracy) > 1:
         tables.insert(0, f"**Mean over the sets**\n\n{as_table(mean_over_sets(accuracy))}")
     return "\n\n".join(tables)
@@ -366,6 +368,14 @@ def headline(metrics: dict[str, Any], settings: dict[str, Any]) -> str:
     return markdown_table([f"test accuracy in %, {over}", *columns], rows)
 
 
+def subtract(summary: Summary, first: str, second: str) -> dict[str, list[float]]:
+    """Returns how much better a method is than another, by part of the labels, over the seeds of both."""
+    return {
+        part: [one - other for one, other in zip(score["values"], summary[second][part]["values"], strict=False)]
+        for part, score in summary[first].items()
+    }
+
+
 def differences(metrics: dict[str, Any], settings: dict[str, Any]) -> str:
     """
     Returns in Markdown what pre-training adds and how far others are behind, on HAR and in the mean over the sets, by
@@ -375,15 +385,54 @@ def differences(metrics: dict[str, Any], settings: dict[str, Any]) -> str:
     for name, summary in har_and_mean(metrics).items():
         for title, (first, second) in DIFFERENCES.items():
             cells = []
-            for part, score in summary[first].items():
-                both = score["values"], summary[second][part]["values"]
-                fewest = min(map(len, both))
-                found = paired_difference(both[0][:fewest], both[1][:fewest])
+            for values in subtract(summary, first, second).values():
+                found = over_seeds(values)
                 interval = "" if found["interval"] is None else f" ({as_interval(found['interval'])})"
-                cells.append(f"{100 * found['difference']:+.1f}{interval}")
+                cells.append(f"{100 * found['mean']:+.1f}{interval}")
             rows.append([f"{name}: {title}", *cells])
     labels = [f"{100 * float(part):g}% of labels" for part in next(iter(summary.values()))]
     return markdown_table(["points, with 95% interval over seeds", *labels], rows)
+
+
+def draw(accuracy: dict[str, Summary]) -> Figure:
+    """Draws the accuracies of all methods but those that see the series of test, on each set and in the mean."""
+    return draw_against_labels(
+        {
+            name: {
+                method: {float(part): score["values"] for part, score in scores.items()}
+                for method, scores in summary.items()
+                if not method.startswith(TITLES["more-series"])
+            }
+            for name, summary in panels(accuracy).items()
+        },
+        one_scale=False,
+    )
+
+
+def draw_more_series(accuracy: dict[str, Summary]) -> Figure:
+    """Draws what the series of test, without labels, add to the series of pre-training."""
+    kinds = ("FineLast", "FineAll")
+    return draw_against_labels(
+        {
+            name: {
+                kind: {
+                    float(part): values
+                    for part, values in subtract(
+                        summary, f"{TITLES['more-series']}, {kind}", f"{TITLES['default']}, {kind}"
+                    ).items()
+                }
+                for kind in kinds
+            }
+            for name, summary in panels(accuracy).items()
+        },
+        differences=True,
+    )
+
+
+def panels(accuracy: dict[str, Summary]) -> dict[str, Summary]:
+    """Returns the accuracies by what a reader calls the sets, the mean over them first where there are several."""
+    of_sets = {title_of(name): summary for name, summary in accuracy.items()}
+    return of_sets if len(of_sets) == 1 else {f"mean of {len(of_sets)} sets": mean_over_sets(accuracy)} | of_sets
 
 
 def main() -> None:
@@ -443,11 +492,9 @@ def main() -> None:
         for name, methods in results.items()
     }
     tests = {name: compare(methods) for name, methods in results.items()}
-    panels = {
-        name: {method: {float(part): values for part, values in scores.items()} for method, scores in methods.items()}
-        for name, methods in results.items()
-    }
-    study.save_picture(draw_against_labels(panels, one_scale=False), "few_labels.png")
+    study.save_picture(draw(summary), "few_labels.png")
+    if all(num_seeds(methods.get(f"{TITLES['more-series']}, FineAll")) for methods in summary.values()):
+        study.save_picture(draw_more_series(summary), "few_labels_more_series.png")
     metrics = {"accuracy": summary, "planned_comparisons": tests, "pretraining": courses}
     study.finish(metrics, "Few labels", report(metrics, study.settings()))
 

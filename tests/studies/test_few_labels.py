@@ -41,7 +41,8 @@ def test_methods_are_compared_and_nothing_is_made_twice(run_study, tmp_path, cap
     assert {"pair": ["TimeMAE, FineAll", "MiniRocket"], "labels": "0.05"}.items() <= planned[0].items()
     (course,) = metrics["pretraining"]["JapaneseVowels-3"]["PatchTST"]
     assert course["steps"] == 2
-    assert (tmp_path / "few" / "few_labels.png").stat().st_size > 10_000
+    for picture in ("few_labels.png", "few_labels_more_series.png"):
+        assert (tmp_path / "few" / picture).stat().st_size > 10_000
 
 
 def test_the_mean_over_sets_is_that_of_methods_with_the_same_seeds_on_all():
@@ -147,6 +148,18 @@ def test_patchtst_gets_series_of_one_length():
     assert batch["target_values"].equal(torch.tensor([0, 1]))
     (alone,) = patchtst.FixedLengthCollator(extractor, 8, labelled=False)(rows[1:])["past_values"]
     assert alone.equal(batch["past_values"][1])
+
+
+def test_pictures_begin_with_the_mean_and_show_what_the_series_of_test_add_apart():
+    methods = [f"{title}, {kind}" for title in few_labels.TITLES.values() for kind in ("FineLast", "FineAll")]
+    of_set = {method: {"0.01": over_seeds([0.5, 0.6]), "1": over_seeds([0.8, 0.9])} for method in methods}
+    of_set["TimeMAE, with the series of test, FineAll"] = {"0.01": over_seeds([0.6]), "1": over_seeds([0.95])}
+    accuracy = {"har-8": of_set, "unknown_set-3": of_set}
+    figure = few_labels.draw(accuracy)
+    assert [axis.get_title() for axis in figure.axes] == ["mean of 2 sets", "HAR", "unknown_set"]
+    assert not [label for label in figure.axes[0].get_legend_handles_labels()[1] if "series of test" in label]
+    (_, fine_all), _ = few_labels.draw_more_series({"har-8": of_set}).axes[0].get_legend_handles_labels()
+    assert fine_all.lines[0].get_ydata(orig=False) == pytest.approx([10, 15])  # of the first seed, which both have
 
 
 def test_differences_are_taken_over_the_seeds_that_both_have():

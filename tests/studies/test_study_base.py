@@ -18,6 +18,7 @@ from base import (
     over_seeds,
     paired_difference,
     planned_table,
+    title_of,
 )
 
 
@@ -164,6 +165,22 @@ def test_bars_of_the_picture():
     assert np.isnan(pair).all()  # no bar of two seeds
     assert "bars" in figure.axes[0].get_ylabel()
     assert "bars" not in draw_against_labels({"probe": {"ours": {1.0: [0.7, 0.9]}}}).axes[0].get_ylabel()
+
+
+def test_lines_of_one_family_share_a_colour_and_panels_leave_room_for_the_legend():
+    names = ["ours, probe", "ours, all", *(f"other {number}" for number in range(9))]
+    panels = {str(panel): {name: {0.1: [0.5], 1: [0.6]} for name in names} for panel in range(5)}
+    figure = draw_against_labels(panels)
+    lines = [container.lines[0] for container in figure.axes[4].containers]
+    assert len({line.get_color() for line in lines}) == 10 and lines[0].get_color() == lines[1].get_color()
+    assert lines[0].get_linestyle() != lines[1].get_linestyle()
+    assert len({line.get_xdata()[0] for line in lines}) == len(names)  # side by side
+    assert figure.axes[5].get_legend() is not None and not figure.legends
+
+
+def test_a_set_is_called_what_readers_call_it():
+    names = ["har-8", "epilepsy_groupsplit-16", "har", "my-sensors-12", "2024-05"]
+    assert [title_of(name) for name in names] == ["HAR", "Epilepsy by recording", "HAR", "my-sensors", "2024"]
 
 
 def test_interval_of_the_mean():
