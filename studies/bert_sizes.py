@@ -7,7 +7,7 @@ sizes of google/bert_uncased_L-{2,4,6,8,10,12}_H-{128,256,512,768}, which have a
 
 Weights are new, which costs the same as pretrained ones and needs no download; series are random, in the shape of
 HAR: batches of 32 with 128 steps of 9 channels, in windows of 8. A time is the median over steps, forward, backward
-and AdamW, after one to warm up.
+and AdamW, after one to warm up. Each size is also saved and loaded, which must give the same loss.
 
 Leaves in the output directory results.json and report.md. The same command again takes up where it stopped.
 """
@@ -16,6 +16,7 @@ import argparse
 import functools
 import itertools
 import statistics
+import tempfile
 import time
 from typing import Any
 
@@ -65,6 +66,25 @@ def measure(layers: int, width: int, steps: int) -> dict[str, Any]:
     }
 
 
+def save_and_load(layers: int, width: int) -> dict[str, bool]:
+    """
+    Returns whether a model that was saved and loaded has the same loss, which is `loads_again`.
+
+    Raises:
+        RuntimeError: it has another.
+    """
+    set_seed(0)
+    model = make_model(layers, width).eval()
+    series, noise = torch.randn(SHAPE), torch.rand(SHAPE[0], SHAPE[1] // model.config.patch_length)
+    with tempfile.TemporaryDirectory() as directory, torch.no_grad():
+        model.save_pretrained(directory)
+        again = TimeMAEForPreTraining.from_pretrained(directory)
+        expected, got = (one(series, masking_noise=noise).loss for one in (model, again))
+    if not expected.equal(got):
+        raise RuntimeError(f"expected a loss of {expected} from {name_of(layers, width)} loaded again, got {got}")
+    return {"loads_again": True}
+
+
 def as_table(sizes: dict[str, dict[str, Any]]) -> str:
     """Returns the sizes in Markdown, one row each."""
     rows = [
@@ -108,14 +128,14 @@ def main() -> None:
     arguments = parser.parse_args()
     check(arguments)
     pairs = list(itertools.product(arguments.layers, arguments.widths))
-    study = Study("sizes of BERT", arguments, free=["layers", "widths"], parts={"size.json": len(pairs)})
-    sizes = {
-        name_of(layers, width): study.once(
-            study.output_dir / f"L-{layers}_H-{width}" / "size.json",
-            functools.partial(measure, layers, width, arguments.steps),
-        )
-        for layers, width in pairs
-    }
+    parts = dict.fromkeys(["size.json", "loads.json"], len(pairs))
+    study = Study("sizes of BERT", arguments, free=["layers", "widths"], parts=parts)
+    sizes = {}
+    for layers, width in pairs:
+        place = study.output_dir / f"L-{layers}_H-{width}"
+        size = study.once(place / "size.json", functools.partial(measure, layers, width, arguments.steps))
+        loads = study.once(place / "loads.json", functools.partial(save_and_load, layers, width))
+        sizes[name_of(layers, width)] = {**size, **loads}
     metrics = {"sizes": sizes, "threads": torch.get_num_threads()}
     study.finish(metrics, "The BERT miniatures as visible encoders", report(metrics, study.settings()))
 

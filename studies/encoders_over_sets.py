@@ -96,7 +96,7 @@ def _title(name: str, result: dict[str, Any]) -> str:
     """Returns an encoder of `compare_encoders.py` in words."""
     size = f"{result['layers']} layers of {result['width']}"
     if result["start"] == "own":
-        return f"own, {size}"
+        return f"own, {size}, {result['heads']} heads"
     return f"{name.removesuffix('-' + result['start'])}, {STARTS[result['start']]}, {size}"
 
 
@@ -162,12 +162,13 @@ def main() -> None:
         parser.error(f"expected {len(arguments.results)} different --names, got {' '.join(arguments.names)}")
     metrics = read(arguments.results, arguments.names, arguments.mode)
     study = Study("encoders over sets", arguments, free=list(vars(arguments)))
+    accuracy = {f"mean of {len(arguments.names)} sets": mean_over_sets(metrics["accuracy"]), **metrics["accuracy"]}
     panels = {
         name: {
             title: {float(part): score["values"] for part, score in summary[encoder].items()}
             for encoder, title in metrics["titles"].items()
         }
-        for name, summary in metrics["accuracy"].items()
+        for name, summary in accuracy.items()
     }
     study.save_picture(draw_against_labels(panels, one_scale=False), "labels.png")
     study.finish(metrics, "Encoders over data sets", report(metrics, study.settings()))

@@ -28,6 +28,7 @@ seeds may be added on the same directory.
 
 import argparse
 import functools
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -361,16 +362,24 @@ def draw(long_runs: dict[str, list[dict[str, Any]]], ends: dict[str, dict[str, A
         courses[0].set_ylim(top=min(101, courses[0].get_ylim()[1]))  # intervals of few seeds reach beyond what can be
         courses[1].set_yscale("log")
     names = list(reversed(ends))
-    means = [100 * ends[name]["after"]["mean"] for name in names]
-    lengths = [100 * half_width(ends[name]["after"]["values"]) for name in names]
-    colors = ["tab:green" if name.startswith("mended") else "tab:orange" for name in names]
-    bars.barh(names, means, xerr=lengths if np.isfinite(lengths).all() else None, color=colors, capsize=3)
-    bars.plot([100 * ends[name]["before"]["mean"] for name in names], names, "k|", markersize=12)
-    bars.set_xlabel(f"linear probe, accuracy in %, after {epochs} epochs; |: before")
-    bars.set_xlim(max(0, min(means) - 15), 100)
-    bars.grid(alpha=0.3, axis="x")
-    if np.isfinite(lengths).all():
-        figure.suptitle("bars: 95% intervals over seeds", fontsize=10)
+    half_widths = [100 * half_width(ends[name]["after"]["values"]) for name in names]
+    has_intervals = bool(np.isfinite(half_widths).all())
+    sides = {"failed, one thing mended": ("tab:orange", False), "mended, one thing left in": ("tab:green", True)}
+    for label, (color, mended) in sides.items():
+        rows = [row for row, name in enumerate(names) if name.startswith("mended") == mended]
+        ended = [100 * ends[names[row]]["after"]["mean"] for row in rows]
+        errors = [half_widths[row] for row in rows] if has_intervals else None
+        bars.errorbar(ended, rows, xerr=errors, fmt="o", color=color, capsize=3, label=label)
+    before = [100 * ends[name]["before"]["mean"] for name in names]
+    bars.plot(before, range(len(names)), "k|", markersize=10, label="before the first step")
+    middle = 100 * statistics.median(REPORTED.values())
+    bars.axvline(middle, color="black", linestyle="--", linewidth=1, label="the failed try, as reported (on test)")
+    bars.set_yticks(range(len(names)), names)
+    bars.set_xlabel(f"linear probe after {epochs} epochs, accuracy in %" + "; bars: 95% interval" * has_intervals)
+    bars.grid(alpha=0.3)
+    seeds = len(next(iter(ends.values()))["after"]["values"])
+    bars.set_title(f"{seeds} seed{'s' if seeds > 1 else ''}, {epochs} epochs")
+    figure.legend(*bars.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
 
 

@@ -28,15 +28,16 @@ import itertools
 import statistics
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
 from datasets import Dataset, DatasetDict
 from huggingface_hub.errors import StrictDataclassError
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from transformers import PreTrainedModel, set_seed
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
+from transformers import set_seed
 
 import training
 from ablations import (
@@ -50,6 +51,7 @@ from ablations import (
     RawValuesTimeMAE,
 )
 from base import (
+    FEWEST_SEEDS,
     Study,
     compare_planned,
     correct_together,
@@ -58,10 +60,11 @@ from base import (
     make_parser,
     over_seeds,
     planned_table,
+    title_of,
 )
 from configuration_timemae import TimeMAEConfig
 from data_timemae.splits import take_fraction
-from few_labels import RECIPES
+from feature_extraction_timemae import TimeMAEFeatureExtractor
 from modeling_timemae import TimeMAEForPreTraining, TimeMAEModel
 from recipe import NUM_FOLDS, draws_of_labels, load_fold
 from training_timemae import (
@@ -86,10 +89,15 @@ MODELS: dict[str, type[TimeMAEForPreTraining]] = {
     "projection": ProjectionTimeMAE,
     "raw values": RawValuesTimeMAE,
 }
+RECIPES = training.RECIPES | {
+    "original": (functools.partial(TimeMAEConfig.paper, **training.ORIGINAL_CONFIG), training.ORIGINAL_BATCHES)
+}
 PROBED = (0, 1, 2, 5, 10, 20, 30, 50, 70, 100)  # epochs of a long training
 MAPPED = 1000  # series in a map
 SHOWN = ("0.05", "1")  # parts of the labels in the pictures
+# What the probes read, whatever the recipe: pooling, and of how many layers.
 PROBES = {"accuracy": "the default probe", "accuracy_of_mean": "the mean of the last layer"}
+POOLED = {"accuracy": ("mean_max_std", 3), "accuracy_of_mean": ("mean", 1)}
 CODEWORDS = {  # measured on what is held out
     "eval_codebook_perplexity": "perplexity of the codebook",
     "eval_codebook_usage": "codewords in use, in %",
@@ -114,8 +122,15 @@ class Trials:
         self.study: Study
         *_, self.size = load_fold(arguments.dataset, 0)  # the same for all folds
 
+    def recipe(self, variant: Variant) -> str:
+        return variant.recipe or self.arguments.recipe
+
+    def extractor(self, variant: Variant, train: Dataset) -> TimeMAEFeatureExtractor:
+        normalization = "none" if self.recipe(variant) == "original" else None
+        return make_feature_extractor(DatasetDict(train=train), normalization)
+
     def config(self, variant: Variant, size: dict[str, int]) -> TimeMAEConfig:
-        make_config, _ = RECIPES[variant.recipe or self.arguments.recipe]
+        make_config, _ = RECIPES[self.recipe(variant)]
         return make_config(**{**size, "patch_length": self.arguments.patch_length, **variant.config})
 
     def check(self, variant: Variant) -> None:
@@ -163,9 +178,9 @@ class Trials:
     def run(self, variant: Variant, seed: int) -> Trial:
         """Pre-trains a variant and probes it."""
         train, held_out = self.data(seed)
-        extractor = make_feature_extractor(DatasetDict(train=train))
+        extractor = self.extractor(variant, train)
         config = self.config(variant, self.size)
-        _, settings = RECIPES[variant.recipe or self.arguments.recipe]
+        _, settings = RECIPES[self.recipe(variant)]
         series = train.select_columns("past_values")
         collator = TimeMAEDataCollator(extractor)
         output = self.place(variant, seed)
@@ -177,9 +192,10 @@ class Trials:
                 model.fit_codewords(series, collator, seed)
             return model
 
-        def probe(model: PreTrainedModel, fractions: Sequence[float]) -> dict[str, dict[str, list[float]]]:
+        def probe(model: TimeMAEForPreTraining, fractions: Sequence[float]) -> dict[str, dict[str, list[float]]]:
             accuracies = {}
-            for name, pooled in zip(PROBES, (model, self.pool_last_layer(model)), strict=True):
+            for name in PROBES:
+                pooled = self.pool(model, *POOLED[name])
                 features, labels = features_and_labels(pooled, train, extractor)
                 others, truth = features_and_labels(pooled, held_out, extractor)
                 accuracies[name] = {
@@ -202,9 +218,8 @@ class Trials:
             settings = settings | {"learning_rate": variant.learning_rate}
         is_long = variant.training == "long"
         epochs = self.arguments.long_epochs if is_long else self.arguments.epochs
-        steps = training.count_steps(
-            len(train), settings["per_device_train_batch_size"], epochs, self.arguments.min_steps
-        )
+        min_steps = 1 if is_long else self.arguments.min_steps  # its epochs are what it is about
+        steps = training.count_steps(len(train), settings["per_device_train_batch_size"], epochs, min_steps)
         course = training.Course(functools.partial(probe, fractions=in_course), PROBED if is_long else ())
         outcome = training.pretrain(
             start,
@@ -226,10 +241,10 @@ class Trials:
         return {**outcome, **sizes, **probe(model, fractions), "course": course.probed, "log": course.logged}
 
     @staticmethod
-    def pool_last_layer(model: TimeMAEForPreTraining) -> TimeMAEModel:
-        """Returns the encoder of a model with the mean of the last layer as its features."""
+    def pool(model: TimeMAEForPreTraining, pooling: str, num_layers: int) -> TimeMAEModel:
+        """Returns the encoder of a model with other features: so many last layers, or all that it has."""
         config = copy.deepcopy(model.config)
-        config.pooling, config.num_pooled_layers = "mean", 1
+        config.pooling, config.num_pooled_layers = pooling, min(num_layers, config.num_hidden_layers + 1)
         encoder = TimeMAEModel(config)
         encoder.load_state_dict(model.timemae.state_dict())
         return encoder
@@ -237,11 +252,11 @@ class Trials:
     def map(self, spec: FigureSpec, seed: int) -> Figure:
         """Draws what the encoders of a figure make of series that are held out."""
         train, held_out = self.data(seed)
-        extractor = make_feature_extractor(DatasetDict(train=train))
         if len(held_out) > MAPPED:
             held_out = take_fraction(held_out, MAPPED / len(held_out), seed=0)
         features = {}
         for title, variant in spec.variants.items():
+            extractor = self.extractor(variant, train)
             model = MODELS[variant.model].from_pretrained(self.place(variant, seed))
             features[title], labels = features_and_labels(model, held_out, extractor)
         return plot_representations(features, labels.tolist(), train.features["labels"].names)
@@ -330,12 +345,11 @@ def as_table(spec: FigureSpec, variants: dict[str, dict[str, Any]]) -> str:
         cells += [str(variant[key]) for key in more]
         if spec.codebook:
             cells += as_codebook(variant) if spec.variants[name].has_codewords else ["-"] * len(CODEWORDS)
-        cells.append(f"{statistics.fmean(variant['seconds']):.0f}" if "seconds" in variant else "-")
         rows.append([name, *cells])
     names = {"hidden": "windows hidden", "parameters": "weights of the encoder"}
     header += [names[key] for key in more]
     header += [*CODEWORDS.values()] if spec.codebook else []
-    return markdown_table([*header, "seconds of pre-training"], rows)
+    return markdown_table(header, rows)
 
 
 def as_codebook(variant: dict[str, Any]) -> list[str]:
@@ -347,94 +361,131 @@ def as_codebook(variant: dict[str, Any]) -> list[str]:
 def report(metrics: dict[str, Any], settings: dict[str, Any]) -> str:
     """Returns in Markdown what the results.json of a figure says."""
     spec, variants, tests = FIGURES[metrics["figure"]], metrics["variants"], metrics["differences"]
-    note = (
-        f"Accuracy in %, of a linear probe on series of {Path(settings['dataset']).stem} that were held out of train "
-        "(validation, not test)"
-    )
+    name = title_of(Path(settings["dataset"]).stem)
+    note = f"Accuracy in %, of a linear probe on series of {name} held out of train (validation, not test)"
     note += ", in brackets that of the untrained encoder." if spec.across == "variants" else "."
     seeds = f"Seeds {' '.join(map(str, settings['seeds']))}, the {settings['recipe']} recipe."
     parts = [spec.claim, f"{note} {seeds}", as_table(spec, variants)]
-    if tests:
+    if tests and len(settings["seeds"]) > 1:
         titles = [f"{test['pair'][0]} ({as_labels(test['labels'])}, {test['probe']})" for test in tests]
         parts += [f"Each minus {spec.reference!r}:", planned_table(titles, tests)]
     return "\n\n".join(parts)
 
 
-def draw(spec: FigureSpec, variants: dict[str, dict[str, Any]], trials: dict[str, list[Trial]]) -> Figure:
+def draw(spec: FigureSpec, variants: dict[str, dict[str, Any]], trials: dict[str, list[Trial]], name: str) -> Figure:
     """Draws accuracies, a panel for each probe, with 95% intervals over seeds, and the codebook if it is asked for."""
-    panels = len(PROBES) + spec.codebook
-    figure, axes = plt.subplots(1, panels, figsize=(6.5 * panels, 4.8), squeeze=False, layout="constrained")
-    accuracy = "accuracy on held-out series of train, in %"
-    across = {"variants": spec.axis, "labels": "labels, in %", "epochs": "epoch"}[spec.across]
-    has_words = spec.across == "variants" and max(map(len, variants)) > 12  # which stand below each other
-    for column, (axis, (kind, title)) in enumerate(zip(axes[0], PROBES.items(), strict=False)):
-        for label, line, dashed in lines(spec, variants, kind):
-            _draw_line(axis, line, label, dashed, has_words)
+    figure = plt.figure(figsize=(11, 8.8 if spec.codebook else 4.6), layout="constrained")
+    above, *below = figure.subfigures(1 + spec.codebook, 1, squeeze=False)[:, 0]
+    shared = {"sharex": True} if spec.scale == "words" else {"sharey": True}
+    panels = above.subplots(1, len(PROBES), **shared)
+    seeds = len(next(iter(trials.values())))
+    accuracy = "accuracy on held-out series of train, in %" + "; bars: 95% interval" * (seeds >= FEWEST_SEEDS)
+    for axis, (kind, title) in zip(panels, PROBES.items(), strict=True):
+        for line in lines(spec, variants, kind):
+            _draw_line(axis, line, spec.scale)
         axis.set_title(title, fontsize=10)
-        if has_words:
-            axis.set(xlabel=accuracy, yticklabels=[] if column else [*variants])
+        axis.grid(alpha=0.3)
+        if spec.scale == "words":
             axis.invert_yaxis()
         else:
-            axis.set(xlabel=across, ylabel=accuracy)
-    if spec.codebook:
-        axis = axes[0, -1]
-        for name, of_seeds in trials.items():
-            if spec.variants[name].has_codewords:
-                points = [(entry["epoch"], entry) for entry in of_seeds[0]["log"] if "eval_loss" in entry]
-                values = [entry["eval_codebook_perplexity"] for _, entry in points]
-                axis.plot([epoch for epoch, _ in points], values, label=name)
-        axis.set(xlabel="epoch", ylabel="perplexity on held-out series, without noise", yscale="log")
-        axis.set_title("codebook, first seed", fontsize=10)
-        axis.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8)
-    for panel in axes[0]:
-        panel.grid(alpha=0.3)
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=9)
-    figure.suptitle(spec.title)
+            axis.set_xlabel({"labels": "labels, in %", "epochs": "epoch"}.get(spec.across, spec.axis))
+    if spec.scale == "words":
+        above.supxlabel(accuracy, fontsize=9)
+        panels[1].set_yticklabels([])
+    else:
+        panels[0].set_ylabel(accuracy, fontsize=9)
+    handles, labels = panels[0].get_legend_handles_labels()
+    order = [labels.index(line.label) for line in lines(spec, variants, next(iter(PROBES)))]
+    above.legend([handles[place] for place in order], [labels[place] for place in order], loc="outside right upper")
+    if below:
+        with_codewords = {title: found for title, found in trials.items() if spec.variants[title].has_codewords}
+        _draw_codebook(below[0], with_codewords)
+    figure.suptitle(f"{spec.title}: {name}, {seeds} seed{'s' if seeds > 1 else ''}")
     return figure
 
 
-def lines(
-    spec: FigureSpec, variants: dict[str, dict[str, Any]], kind: str
-) -> Iterator[tuple[str, dict[str, list[float]], bool]]:
+class Line(NamedTuple):
+    """A line of a panel: its name, accuracies by place on the axis, one a seed, and how it looks."""
+
+    label: str
+    scores: dict[str, list[float]]
+    color: str
+    style: str = "-"
+
+
+def lines(spec: FigureSpec, variants: dict[str, dict[str, Any]], kind: str) -> Iterator[Line]:
     """
-    Yields the lines of a panel: a name, accuracies by place on the axis, one a seed, and whether the line is dashed.
-    Along variants what is common to all of a seed is taken out of them, as one part of train is easier than another
-    and all variants meet the same (Cousineau 2005).
+    Yields the lines of a panel. Along variants what is common to all of a seed is taken out of them, as one part of
+    train is easier than another and all variants meet the same (Cousineau 2005).
     """
+    parts = shown_parts(variants)
     if spec.across == "variants":
-        for part in shown_parts(variants):
+        for color, part in enumerate(parts):
             values = np.array([variant[kind][part]["values"] for variant in variants.values()])
             # Morey's correction (2008) gives the variance that the means of seeds have taken out.
             spread = (values - values.mean(0)) * (len(values) / max(1, len(values) - 1)) ** 0.5
             spread += values.mean(1, keepdims=True) - spread.mean(1, keepdims=True)
-            yield as_labels(part), dict(zip(variants, spread.tolist(), strict=True)), False
+            yield Line(as_labels(part), dict(zip(variants, spread.tolist(), strict=True)), f"C{color}")
             untrained = {name: [variant["untrained"][kind][part]["mean"]] for name, variant in variants.items()}
-            yield f"{as_labels(part)}, untrained", untrained, True
+            yield Line(f"{as_labels(part)}, untrained", untrained, f"C{color}", ":")
     elif spec.across == "labels":
-        for name, variant in variants.items():
-            yield name, {f"{100 * float(part):g}": score["values"] for part, score in variant[kind].items()}, False
+        for color, (name, variant) in enumerate(variants.items()):
+            scores = {f"{100 * float(part):g}": score["values"] for part, score in variant[kind].items()}
+            yield Line(name, scores, f"C{color}")
     else:
-        for (name, variant), part in itertools.product(variants.items(), shown_parts(variants)):
-            course = {epoch: probed[kind][part]["values"] for epoch, probed in variant["course"].items()}
-            yield f"{name}, {as_labels(part)}", course, False
+        for color, (name, variant) in enumerate(variants.items()):
+            for part, style in zip(parts, ("--", "-"), strict=False):
+                course = {epoch: probed[kind][part]["values"] for epoch, probed in variant["course"].items()}
+                yield Line(f"{name}, {as_labels(part)}", course, f"C{color}", style)
 
 
-def _draw_line(axis: Axes, scores: dict[str, list[float]], label: str, dashed: bool, has_words: bool) -> None:
-    """
-    Draws accuracies, one a seed, at even distances, below each other if the places have words for names. A dashed line
-    has no intervals, and the colour of the one before.
-    """
-    places = range(len(scores))
-    means = [100 * statistics.fmean(values) for values in scores.values()]
-    x, y = (means, places) if has_words else (places, means)
-    if dashed:
-        axis.plot(x, y, linestyle=":", marker=".", color=axis.lines[-1].get_color(), label=label, alpha=0.7)
+def _draw_line(axis: Axes, line: Line, scale: str) -> None:
+    """Draws a line at the numbers on the axis, or points below each other at words; a dotted one has no intervals."""
+    names, values = list(line.scores), [100 * np.array(of_seeds) for of_seeds in line.scores.values()]
+    means = [float(of_seeds.mean()) for of_seeds in values]
+    has_bars = line.style != ":" and len(values[0]) >= FEWEST_SEEDS
+    widths = [half_width(of_seeds) for of_seeds in values] if has_bars else None
+    look: dict[str, Any] = {"color": line.color, "label": line.label, "marker": "." if line.style == ":" else "o"}
+    if line.style == ":" and len({*means}) == 1:  # the same encoder for all
+        draw_line = axis.axvline if scale == "words" else axis.axhline
+        draw_line(means[0], linestyle=":", color=line.color, label=line.label)
+    elif scale == "words":
+        linestyle = ":" if line.style == ":" else ""
+        axis.errorbar(means, range(len(names)), xerr=widths, linestyle=linestyle, capsize=3, **look)
     else:
-        widths = [half_width(100 * np.array(values)) for values in scores.values()]
-        x_widths, y_widths = (widths, None) if has_words else (None, widths)
-        line = "" if has_words else "-"
-        axis.errorbar(x, y, y_widths, x_widths, marker="o", linestyle=line, capsize=3, label=label)
-    (axis.set_yticks if has_words else axis.set_xticks)(places, list(scores))
+        axis.errorbar([float(name) for name in names], means, widths, linestyle=line.style, capsize=3, **look)
+    if scale == "words":
+        axis.set_yticks(range(len(names)), names)
+    else:
+        if scale == "symlog":
+            axis.set_xscale("symlog", linthresh=1)  # from 0 to 1 evenly
+        else:
+            axis.set_xscale(scale)
+        axis.set_xticks([float(name) for name in names], names, fontsize=8)
+        axis.minorticks_off()
+
+
+def _draw_codebook(figure: SubFigure, trials: dict[str, list[Trial]]) -> None:
+    """Draws the perplexity of the codebook in the course of training; one without noise is dashed."""
+    axis = figure.subplots()
+    suffix = ", no noise"
+    families = list(dict.fromkeys(name.removesuffix(suffix) for name in trials))
+    for name, of_seeds in trials.items():
+        evaluations = [entry for entry in of_seeds[0]["log"] if "eval_loss" in entry]
+        axis.plot(
+            [entry["epoch"] for entry in evaluations],
+            [entry["eval_codebook_perplexity"] for entry in evaluations],
+            color=f"C{families.index(name.removesuffix(suffix))}",
+            linestyle="--" if name.endswith(suffix) else "-",
+            label=name,
+        )
+    axis.set(xlabel="epoch", ylabel="perplexity on held-out series, without noise", yscale="log")
+    axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5, 7)))
+    axis.yaxis.set_major_formatter(ScalarFormatter())
+    axis.yaxis.set_minor_formatter(NullFormatter())
+    axis.set_title("codebook, first seed", fontsize=10)
+    axis.grid(alpha=0.3)
+    figure.legend(loc="outside right upper", fontsize=9)
 
 
 def main() -> None:
@@ -465,6 +516,7 @@ def main() -> None:
     }
     study.parts["trial.json"] = len(places)
     tables = []
+    set_name = title_of(Path(arguments.dataset).stem)
     for name in arguments.figures:
         spec = FIGURES[name]
         found, untrained = (
@@ -475,7 +527,10 @@ def main() -> None:
         page = study.output_dir / name
         settings = {**study.settings(), "seed": arguments.seeds}
         write_results(page, summary, settings, study.started)
-        picture = trials.map(spec, arguments.seeds[0]) if spec.maps else draw(spec, summary["variants"], found)
+        if spec.maps:
+            picture = trials.map(spec, arguments.seeds[0])
+        else:
+            picture = draw(spec, summary["variants"], found, set_name)
         study.save_picture(picture, f"{name}/{name}.png")
         text = report(summary, settings)
         (page / "report.md").write_text(f"# {spec.title}\n\n{text}\n\n![{spec.title}]({name}.png)\n")

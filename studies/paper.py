@@ -14,9 +14,9 @@ is "TimeMAE, untrained", our architecture. What has pre-training sees all series
 with the recipe of the original code for --paper_epochs; TS-TCC and TS2Vec for as long as their own papers say, TNC for
 about as many steps as ours; and PatchTST for as many seconds as TimeMAE. FineLast is a linear probe. FineAll trains
 all weights from a random head for a fixed number of steps; the learning rate is chosen for each method and set among
---learning_rates, and beyond them while their edge is best, by the accuracy on a part of train (other subjects or
-recordings, where these are known) with one seed. All methods predict test, and only then its labels are read, once for
-each call.
+--learning_rates, and beyond them while their edge is best by more than a standard error, by the accuracy on a part of
+train (other subjects or recordings, where these are known) with one seed. All methods predict test, and only then its
+labels are read, once for each call.
 
 Leaves in the output directory results.json, report.md and paper.png. The same command again takes up where it stopped;
 more sets, rows or seeds may be added on the same directory. Rows that take long may have the first three seeds only.
@@ -229,7 +229,7 @@ def as_tables(name: str, scores: Scores, described: dict[str, dict[str, Any]]) -
     parts = [SETS[name].note, markdown_table(header, rows), markdown_table(size_header, sizes)]
     for evaluation, tests in compare(scores).items():
         titles = [f"{EVALUATIONS[evaluation]}: {' minus '.join(test['pair'])}" for test in tests]
-        parts.append(planned_table(titles, tests) if tests else "")
+        parts.append(planned_table(titles, tests) if any(test["interval"] for test in tests) else "")
     return "\n\n".join([f"**{name}**", *filter(None, parts)])
 
 

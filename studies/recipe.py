@@ -13,11 +13,13 @@ With --fine_tunings, classifiers are then fine-tuned from the encoders of --vari
 few labels leave none for validation.
 
 Leaves in the output directory results.json and report.md. The same command again takes up where it stopped: no
-finished trial runs twice. More variants, folds or data sets may be added on the same directory.
+finished trial runs twice. More variants, folds or data sets may be added on the same directory; with --collect all
+that it holds is reported, and nothing trained.
 """
 
 import functools
 import itertools
+import json
 import statistics
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,7 +32,7 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from transformers import set_seed
 
 import training
-from base import Study, check_names, describe, features_and_labels, make_parser, over_seeds
+from base import Study, check_names, describe, features_and_labels, make_parser, over_seeds, title_of
 from configuration_timemae import TimeMAEConfig
 from data_timemae import load_time_series
 from data_timemae.splits import take_fraction
@@ -249,7 +251,41 @@ def ablation_table(fine_last: dict[str, dict[str, Any]]) -> str:
         rows.append([changed, *(f"{value:+.1f}" for value in (*points.mean(1), *points.mean(0), points.mean()))])
     labels = [f"{100 * float(part):g}% of labels" for part in parts]
     head = f"the default, but: points, {folds} fold{'s' if folds > 1 else ''}"
-    return markdown_table([head, *labels, *sets, "mean"], rows)
+    return markdown_table([head, *labels, *map(title_of, sets), "mean"], rows)
+
+
+def collect(output_dir: Path, sets: list[str]) -> dict[str, dict[str, dict[str, Any]]]:
+    """Returns all finished trials by variant, data set and fold."""
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for variant, name, fold in itertools.product(VARIANTS, sets, range(NUM_FOLDS)):
+        path = output_dir / name / as_path(variant) / f"fold-{fold}" / "trial.json"
+        if path.is_file():
+            found.setdefault(variant, {}).setdefault(name, {})[str(fold)] = json.loads(path.read_text())
+    return found
+
+
+def table_of_all(trials: dict[str, dict[str, dict[str, Any]]]) -> str:
+    """
+    Returns in Markdown how each variant differs from the default on the folds that both have, and the default itself:
+    accuracies of the default probe, mean over parts of the labels and folds.
+    """
+    recipe, pooling = DEFAULT.split("; ")
+
+    def percent(trial: dict[str, Any]) -> float:
+        return 100 * statistics.fmean(statistics.fmean(draws) for draws in trial["accuracy"][pooling].values())
+
+    ours = {name: {fold: percent(trial) for fold, trial in of_set.items()} for name, of_set in trials[recipe].items()}
+    rows = []
+    for variant, by_set in trials.items():
+        cells = []
+        for name in ours:
+            scores = {fold: percent(trial) for fold, trial in by_set.get(name, {}).items() if fold in ours[name]}
+            points = [score - (variant != recipe) * ours[name][fold] for fold, score in scores.items()]
+            sign = "" if variant == recipe else "+"
+            cells.append(f"{statistics.fmean(points):{sign}.1f} ({len(points)})" if points else "-")
+        rows.append([variant if variant == recipe else f"{variant}, minus {recipe}", *cells])
+    rows.sort(key=lambda row: row[0] != recipe)
+    return markdown_table(["FineLast: points (folds)", *map(title_of, ours)], rows)
 
 
 def report(metrics: dict[str, Any], settings: dict[str, Any]) -> str:
@@ -257,6 +293,8 @@ def report(metrics: dict[str, Any], settings: dict[str, Any]) -> str:
     Returns in Markdown what a results.json says. Where the default recipe is there, what other poolings make of the
     variants is left to the file, but for the recipe of the paper, whose probe reads the mean.
     """
+    if "all_trials" in metrics:
+        return table_of_all(metrics["all_trials"])
     fine_last, tables = metrics["fine_last"], []
     if DEFAULT in fine_last:
         pooling = DEFAULT.split("; ")[1]
@@ -280,6 +318,7 @@ def main() -> None:
     parser.add_argument("--min_steps", type=int, default=1000, help="of pre-training, where epochs make fewer")
     parser.add_argument("--fine_tunings", nargs="*", choices=FINE_TUNINGS, default=[], metavar="FINE_TUNING")
     parser.add_argument("--fine_tuning_pooling", choices=POOLINGS, default="three layers")
+    parser.add_argument("--collect", action="store_true", help="report all trials that there are, and train nothing")
     arguments = parser.parse_args()
     if len(arguments.datasets) != len(arguments.patch_lengths):
         parser.error(f"expected {len(arguments.datasets)} --patch_lengths, got {len(arguments.patch_lengths)}")
@@ -290,15 +329,21 @@ def main() -> None:
     study = Study(
         "recipe",
         arguments,
-        free=["datasets", "patch_lengths", "variants", "folds", "fine_tunings", "fine_tuning_pooling"],
+        free=["datasets", "patch_lengths", "variants", "folds", "fine_tunings", "fine_tuning_pooling", "collect"],
         parts={"trial.json": total, "fine_tuning.json": total * len(arguments.fine_tunings)},
     )
+    if arguments.collect:
+        found = {"all_trials": collect(study.output_dir, [name_of(*one) for one in sets])}
+        if DEFAULT.split("; ")[0] not in found["all_trials"]:
+            parser.error(f"expected trials of the default recipe in {study.output_dir}, got none")
+        study.finish(found, "All trials of recipes", report(found, study.settings()))
+        return
     trials: dict[str, dict[str, list[dict[str, Any]]]] = {variant: {} for variant in arguments.variants}
     fine_tuned: dict[str, dict[str, list[dict[str, Any]]]] = {}
     # First a fold of everything, so that a study that is stopped can be read.
     for fold, variant in itertools.product(arguments.folds, arguments.variants):
         for dataset, patch_length in sets:
-            name = f"{Path(dataset).stem}-{patch_length}"
+            name = name_of(dataset, patch_length)
             output = study.output_dir / name / as_path(variant) / f"fold-{fold}"
             work = functools.partial(trial, arguments, dataset, patch_length, variant, fold, output)
             trials[variant].setdefault(name, []).append(study.once(output / "trial.json", work))
@@ -317,6 +362,11 @@ def main() -> None:
     fine_all = {name: summarise_scores(scores) for name, scores in fine_tuned.items()}
     metrics = {"fine_last": fine_last, "fine_all": fine_all, "trials": trials, "fine_tuned": fine_tuned}
     study.finish(metrics, "Recipes of pre-training", report(metrics, study.settings()))
+
+
+def name_of(dataset: str, patch_length: int) -> str:
+    """Returns what a data set is called in files and directories."""
+    return f"{Path(dataset).stem}-{patch_length}"
 
 
 def as_path(name: str) -> str:

@@ -17,7 +17,8 @@ class Variant:
 
     Args:
         config: fields of `TimeMAEConfig`.
-        recipe: `"default"` or `"paper"` in the place of that of the command line.
+        recipe: `"default"`, `"paper"`, or `"original"`, that of the published code on raw values, in the place of that
+            of the command line.
         model: the model that is trained; one of `figures.MODELS`.
         block_length: windows that are hidden together.
         series: part of the series of train that pre-training sees, in as many steps as with all of them.
@@ -26,7 +27,7 @@ class Variant:
     """
 
     config: Mapping[str, Any] = field(default_factory=dict)
-    recipe: Literal["default", "paper"] | None = None
+    recipe: Literal["default", "paper", "original"] | None = None
     model: str = "decoupled"
     block_length: int = 1
     series: float = 1.0
@@ -58,6 +59,7 @@ class FigureSpec:
         variants: by their name on the axis.
         reference: that with which the others are compared; None: the figure compares nothing.
         across: what the horizontal axis is: the variants, parts of the labels, or epochs of pre-training.
+        scale: of that axis; `"words"`: what is on it has names and no numbers, and stands below each other.
         codebook: whether the perplexity of the codebook in the course of training is drawn beside.
         maps: whether representations (t-SNE) are drawn instead of accuracies.
     """
@@ -68,6 +70,7 @@ class FigureSpec:
     variants: Mapping[str, Variant]
     reference: str | None = None
     across: Literal["variants", "labels", "epochs"] = "variants"
+    scale: Literal["words", "linear", "log", "symlog"] = "words"
     codebook: bool = False
     maps: bool = False
 
@@ -99,6 +102,7 @@ FIGURES: dict[str, FigureSpec] = {
         "mask ratio",
         vary("mask_ratio", [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]),
         reference="0.6",
+        scale="linear",
     ),
     "masking": FigureSpec(
         "Masking at random or in blocks",
@@ -107,6 +111,7 @@ FIGURES: dict[str, FigureSpec] = {
         "windows that are hidden together",
         {str(length): Variant(block_length=length) for length in (1, 2, 4, 8)},
         reference="1",
+        scale="log",
     ),
     "codebook_size": FigureSpec(
         "Codebook size",
@@ -115,6 +120,7 @@ FIGURES: dict[str, FigureSpec] = {
         vary("codebook_size", [64, 96, 128, 192, 256, 512]),
         reference="192",
         codebook=True,
+        scale="log",
     ),
     "window": FigureSpec(
         "Window length",
@@ -123,6 +129,7 @@ FIGURES: dict[str, FigureSpec] = {
         "time steps of a window",
         {str(length): Variant({"patch_length": length, "mask_ratio": 0.5}) for length in (2, 4, 8, 12, 16, 32)},
         reference="8",
+        scale="log",
     ),
     "width": FigureSpec(
         "Width",
@@ -144,6 +151,7 @@ FIGURES: dict[str, FigureSpec] = {
         "layers of the visible encoder",
         vary("num_hidden_layers", [1, 2, 4, 8, 12]),
         reference="8",
+        scale="log",
     ),
     "labels": FigureSpec(
         "Part of the labels",
@@ -152,6 +160,7 @@ FIGURES: dict[str, FigureSpec] = {
         "labels",
         {"pre-trained": PRETRAINED, "untrained": UNTRAINED},
         across="labels",
+        scale="log",
     ),
     "series": FigureSpec(
         "Part of the series of pre-training",
@@ -160,6 +169,7 @@ FIGURES: dict[str, FigureSpec] = {
         "part of the series that pre-training sees",
         {f"{part:g}": Variant(series=part) for part in (0.05, 0.1, 0.25, 0.5, 1.0)},
         reference="1",
+        scale="log",
     ),
     "loss_weights": FigureSpec(
         "Weights of the two tasks",
@@ -188,15 +198,17 @@ FIGURES: dict[str, FigureSpec] = {
     ),
     "epochs": FigureSpec(
         "Epochs of pre-training",
-        "The paper pre-trains for 100 epochs. How fast do the recipe of the paper and ours learn? An epoch of ours "
-        "has four times the steps. The rate falls over all of the training, so that one of 30 epochs is better than "
-        "these after 30.",
+        "The paper pre-trains for 100 epochs. How fast do ours, the recipe of the paper as we run it, and that of the "
+        "published code (raw values, constant rate) learn? An epoch of ours has four times the steps. Our rates fall "
+        "over all of the training, so that one of 30 epochs is better than these after 30.",
         "epoch",
         {
             "ours": Variant(recipe="default", training="long"),
             "recipe of the paper": Variant(recipe="paper", training="long"),
+            "published code": Variant(recipe="original", training="long"),
         },
         across="epochs",
+        scale="symlog",
     ),
     "maps": FigureSpec(
         "Representations before and after pre-training",

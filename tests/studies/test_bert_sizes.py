@@ -30,7 +30,25 @@ def test_sizes_are_measured_once(run_study, tmp_path, capsys):
     assert next(iter(sizes)) == "L-2_H-128_A-2 (BERT-Tiny)"
     # Layers, positions, token types and a norm; word embeddings and pooler are left out.
     assert tiny["encoder_parameters"] == 2 * (12 * 128**2 + 13 * 128) + (512 + 2 + 2) * 128
+    assert tiny["loads_again"] and small["loads_again"]
     assert small["parameters"] > small["encoder_parameters"] > tiny["parameters"] / 2
     capsys.readouterr()
     run_study(*command)
-    assert "size.json" not in capsys.readouterr().out
+    assert ".json" not in capsys.readouterr().out.replace("results.json", "")
+
+
+def test_a_size_without_steps_is_refused(run_study, tmp_path):
+    with pytest.raises(ValueError, match="expected --steps of at least 1, got 0"):
+        run_study("bert_sizes.py", *flags(output_dir="sizes", steps=0))
+    assert not (tmp_path / "sizes").exists()
+
+
+def test_a_size_that_loads_as_another_model_ends_the_study(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "studies"))
+    import bert_sizes
+
+    torch.manual_seed(1)
+    other = bert_sizes.make_model(2, 128).eval()
+    monkeypatch.setattr(TimeMAEForPreTraining, "from_pretrained", lambda directory: other)
+    with pytest.raises(RuntimeError, match=r"expected a loss of .* from L-2_H-128_A-2 \(BERT-Tiny\) loaded again"):
+        bert_sizes.save_and_load(2, 128)

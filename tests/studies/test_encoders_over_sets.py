@@ -41,7 +41,7 @@ def test_results_of_several_sets_stand_beside_each_other(run_study, tmp_path):
     command = ("encoders_over_sets.py", "--results", "one.json", "two.json", "--names", "A", "B")
     run_study(*command, "--mode", "untouched", "--output_dir", "over")
     table = (tmp_path / "over" / "report.md").read_text()
-    own, pair = "own, 2 layers of 64", "bert, pretrained, 2 layers of 64 minus own, 2 layers of 64"
+    own, pair = "own, 2 layers of 64, 4 heads", "bert, pretrained, 2 layers of 64 minus own, 2 layers of 64, 4 heads"
     assert f"| {own} | 60.0 ± 10.0 | 80.0 ± 10.0 | 70.0 ± 10.0 |" in table
     assert f"| {pair} | +10.2 (-1.6 to +22.0) | +1.7 (-5.5 to +8.8) |" in table
     # 4 × the p of the t-test, as there are four comparisons; where all seeds have the same difference there is none.
@@ -60,7 +60,7 @@ def test_results_that_cannot_stand_beside_each_other_are_refused(run_study, tmp_
             encoders_over_sets.read([tmp_path / "one.json", tmp_path / "two.json"], ["A", "B"], mode)
         return str(error.value).replace(f"{tmp_path}/", "")
 
-    assert "expected the encoders of one.json in two.json: {'own': 'own, 2 layers of 64'" in refusal(layers=6)
+    assert "expected the encoders of one.json in two.json: {'own': 'own, 2 layers of 64, 4 heads'" in refusal(layers=6)
     assert refusal(seeds=(0, 1, 3)).startswith("expected the seeds of one.json in two.json: [0, 1, 2], got [0, 1, 3]")
     assert "expected the planned comparisons of one.json in two.json" in refusal(planned=PLANNED[:1])
     parts = {name: {"0.1": scores["0.1"]} for name, scores in TWO.items()}
@@ -92,6 +92,6 @@ def test_encoders_that_have_one_name_in_words_are_refused(tmp_path):
     content["metrics"]["encoders"]["own-2x64"] = content["metrics"]["encoders"]["own"]
     (tmp_path / "one.json").write_text(json.dumps(content))
     with pytest.raises(
-        ValueError, match="expected encoders of different kinds or sizes, got own, 2 layers of 64, bert"
+        ValueError, match="expected encoders of different kinds or sizes, got own, 2 layers of 64, 4 heads, bert"
     ):
         encoders_over_sets.read([tmp_path / "one.json"], ["A"], "untouched")

@@ -30,6 +30,16 @@ def test_recipes_are_compared_on_validation_and_resumed(run_study, tmp_path, cap
         assert accuracies["mean"] == pytest.approx(np.mean(folds)) and len(set(folds)) > 1
     assert "| ours; three layers |" in (tmp_path / "recipe" / "report.md").read_text()
 
+    capsys.readouterr()
+    run_study(*command, "--collect")
+    assert "trial.json" not in capsys.readouterr().out
+    found = read_results(tmp_path / "recipe")["metrics"]["all_trials"]
+    assert {name: list(by_set["JapaneseVowels-3"]) for name, by_set in found.items()} == {
+        "paper": ["0", "1"],
+        "ours": ["0", "1"],
+    }
+    assert found["ours"]["JapaneseVowels-3"]["1"] == metrics["trials"]["ours"]["JapaneseVowels-3"][1]
+
     for name in ("300 steps, 3e-4", "300 steps, 3e-4, random head"):
         monkeypatch.setitem(recipe.FINE_TUNINGS[name]["training"], "max_steps", 2)
     arguments = argparse.Namespace(fractions=[0.05, 1.0], fine_tuning_pooling="mean")
@@ -60,6 +70,20 @@ def test_what_a_part_brings_is_its_difference_to_the_default():
         "| dropout | -20.0 | -30.0 | -10.0 | -20.0 |",
     ]
     assert table.startswith("| the default, but: points, 1 fold | 10% of labels | a | b | mean |")
+
+
+def test_all_trials_stand_beside_the_default_on_the_folds_that_both_have():
+    def trial(accuracy: float) -> dict:
+        return {"accuracy": {"three layers": {"0.1": [accuracy, accuracy + 0.02], "1": [accuracy + 0.01]}}}
+
+    table = recipe.table_of_all(
+        {
+            "paper": {"har-8": {"1": trial(0.6), "2": trial(0.1)}},
+            "ours": {"har-8": {"0": trial(0.5), "1": trial(0.7)}, "uwave-9": {"0": trial(0.8)}},
+        }
+    )
+    assert table.splitlines()[2:] == ["| ours | 61.0 (2) | 81.0 (1) |", "| paper, minus ours | -10.0 (1) | - |"]
+    assert table.startswith("| FineLast: points (folds) | HAR | UWave |")
 
 
 def test_a_model_fits_the_series_that_are_held_out(monkeypatch):
