@@ -40,13 +40,13 @@ def test_recipes_are_compared_on_validation_and_resumed(run_study, tmp_path, cap
     }
     assert found["ours"]["JapaneseVowels-3"]["1"] == metrics["trials"]["ours"]["JapaneseVowels-3"][1]
 
-    for name in ("300 steps, 3e-4", "300 steps, 3e-4, random head"):
+    for name in ("300 steps, 1e-3", "300 steps, 1e-3, random head"):
         monkeypatch.setitem(recipe.FINE_TUNINGS[name]["training"], "max_steps", 2)
     arguments = argparse.Namespace(fractions=[0.05, 1.0], fine_tuning_pooling="mean")
     model = tmp_path / "recipe" / "JapaneseVowels-3" / "ours" / "fold-1"
     probe, random = (
         recipe.fine_tune(arguments, "JapaneseVowels", 1, name, model)
-        for name in ("300 steps, 3e-4", "300 steps, 3e-4, random head")
+        for name in ("300 steps, 1e-3", "300 steps, 1e-3, random head")
     )
     assert [len(scores) for scores in probe.values()] == [2, 1]
     assert np.mean(probe["0.05"]) > np.mean(random["0.05"])
