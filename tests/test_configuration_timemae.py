@@ -14,6 +14,9 @@ def test_the_recipe_of_the_paper():
     assert (config.mask_ratio, config.codebook_size, config.momentum) == (0.6, 192, 0.99)
     assert (config.hidden_dropout_prob, config.attention_probs_dropout_prob) == (0.2, 0.2)
     assert (config.mcc_loss_weight, config.mrr_loss_weight, config.label_smoothing) == (1.0, 5.0, 0.2)
+    assert (config.tokenizer_type, config.position_initializer_range) == ("learned", None)
+    assert (config.patch_statistics, config.pooling, config.num_pooled_layers) == (False, "mean", 1)
+    assert TimeMAEConfig.paper(pooling="attention").pooling == "attention"
 
 
 def test_round_trip(tmp_path):
@@ -71,6 +74,12 @@ def test_number_of_patches(time, patches, masked):
         ({"hidden_act": "gellu"}, "`hidden_act`.*gellu"),
         ({"initializer_range": 0.0}, "`initializer_range` above 0, or None, got 0.0"),
         ({"residual_gate_init": float("nan")}, "`residual_gate_init`, or None, got nan"),
+        ({"tokenizer_type": "vq"}, "tokenizer_type.*vq"),
+        ({"tokenizer_projection_size": 0}, "`tokenizer_projection_size` of at least 1, got 0"),
+        ({"position_initializer_range": 0.0}, "`position_initializer_range` above 0, or None, got 0.0"),
+        ({"pooling": "max"}, "pooling.*max"),
+        ({"num_pooled_layers": 0}, "`num_pooled_layers` of at least 1, got 0"),
+        ({"num_pooled_layers": 10}, "`num_pooled_layers` of at most 9, .* got 10"),
     ],
 )
 def test_refuses_bad_arguments(arguments, message):

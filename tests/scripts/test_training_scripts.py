@@ -8,7 +8,7 @@ import pytest
 from conftest import SMALL, flags, read_results
 from safetensors.torch import load_file
 
-from timemae import TimeMAEFeatureExtractor, TimeMAEForPreTraining, TimeMAEForTimeSeriesClassification
+from timemae import TimeMAEConfig, TimeMAEFeatureExtractor, TimeMAEForPreTraining, TimeMAEForTimeSeriesClassification
 
 
 @pytest.fixture
@@ -168,6 +168,35 @@ def test_labels_are_asked_for_before_training(run_script, tmp_path, script):
     with pytest.raises(ValueError, match="expected labels in unlabelled.npz, got the columns"):
         run_script(script, *flags(dataset="unlabelled.npz", output_dir="run", **SMALL))
     run_script("run_pretraining.py", *flags(dataset="unlabelled.npz", output_dir="run", max_steps=1, **SMALL))
+
+
+@pytest.mark.parametrize("given", [{}, {"learning_rate": 1e-4, "hidden_dropout_prob": 0.1, "pooling": "mean_max_std"}])
+def test_the_recipe_of_the_paper_is_one_word_and_options_come_before_it(run_script, tmp_path, given):
+    size = {"patch_length": 3, "num_hidden_layers": 1, "decoder_num_hidden_layers": 1, "codebook_size": 8}
+    run_script(
+        "run_pretraining.py",
+        *flags(dataset="JapaneseVowels", output_dir="run", recipe="paper", max_steps=1, eval_strategy="no"),
+        *flags(**size, **given),
+    )
+    settings = read_results(tmp_path / "run")["settings"]
+    assert settings["per_device_train_batch_size"] == 128
+    assert settings["learning_rate"] == given.get("learning_rate", 2e-3)
+    expected = TimeMAEConfig.paper(num_channels=12, sequence_length=29, **size)
+    saved = TimeMAEConfig.from_pretrained(tmp_path / "run")
+    differs = {name for name, value in expected.to_dict().items() if getattr(saved, name, None) != value}
+    assert differs - {"architectures", "dtype", "transformers_version"} == {*given} - {"learning_rate"}
+
+
+@pytest.mark.parametrize("start", ["model_name_or_path", "config_name"])
+def test_a_saved_model_keeps_its_recipe(run_script, tmp_path, start):
+    TimeMAEConfig().save_pretrained(tmp_path / "saved")
+    message = f"expected --recipe for a model from scratch only, got it with --{start}"
+    with pytest.raises(ValueError, match=message):
+        run_script(
+            "run_pretraining.py",
+            *flags(dataset="JapaneseVowels", output_dir="run", recipe="paper", **{start: "saved"}),
+        )
+    assert not (tmp_path / "run").exists()
 
 
 def test_pretraining_refuses_a_ratio_that_masks_nothing(run_script):
