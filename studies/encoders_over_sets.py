@@ -81,7 +81,7 @@ def read(paths: list[Path], names: list[str], mode: str) -> dict[str, Any]:
             "labels": labels,
             "pair": pair,
             "sets": {
-                name: {what: planned[name][labels, *pair][what] for what in ("difference", "interval")}
+                name: {what: planned[name][labels, *pair][what] for what in ("difference", "interval", "p")}
                 | {"p_holm": next(p_values)}
                 for name in names
             },
