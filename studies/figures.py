@@ -37,6 +37,8 @@ from huggingface_hub.errors import StrictDataclassError
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
+from sklearn.model_selection import LeaveOneOut, cross_val_score
+from sklearn.neighbors import KNeighborsClassifier
 from transformers import set_seed
 
 import training
@@ -249,17 +251,23 @@ class Trials:
         encoder.load_state_dict(model.timemae.state_dict())
         return encoder
 
-    def map(self, spec: FigureSpec, seed: int) -> Figure:
-        """Draws what the encoders of a figure make of series that are held out."""
+    def map(self, spec: FigureSpec, seed: int) -> tuple[Figure, dict[str, float]]:
+        """
+        Draws what the encoders of a figure make of series that are held out, as each probe reads it; returns also, for
+        each map, how often the nearest other series is of the same class.
+        """
         train, held_out = self.data(seed)
         if len(held_out) > MAPPED:
             held_out = take_fraction(held_out, MAPPED / len(held_out), seed=0)
-        features = {}
-        for title, variant in spec.variants.items():
-            extractor = self.extractor(variant, train)
+        features, nearest = {}, {}
+        for kind, (title, variant) in itertools.product(PROBES, spec.variants.items()):
             model = MODELS[variant.model].from_pretrained(self.place(variant, seed))
-            features[title], labels = features_and_labels(model, held_out, extractor)
-        return plot_representations(features, labels.tolist(), train.features["labels"].names)
+            pooled = self.pool(model, *POOLED[kind])
+            found, labels = features_and_labels(pooled, held_out, self.extractor(variant, train))
+            name = f"{title}, {PROBES[kind]}"
+            nearest[name] = float(cross_val_score(KNeighborsClassifier(1), found, labels, cv=LeaveOneOut()).mean())
+            features[f"{name}\nnearest neighbour: {100 * nearest[name]:.0f}%"] = found
+        return plot_representations(features, labels.tolist(), train.features["labels"].names), nearest
 
 
 # --- A page for each figure ---
@@ -366,6 +374,9 @@ def report(metrics: dict[str, Any], settings: dict[str, Any]) -> str:
     note += ", in brackets that of the untrained encoder." if spec.across == "variants" else "."
     seeds = f"Seeds {' '.join(map(str, settings['seeds']))}, the {settings['recipe']} recipe."
     parts = [spec.claim, f"{note} {seeds}", as_table(spec, variants)]
+    if "nearest_neighbour" in metrics:
+        shares = [[title, f"{100 * share:.0f}"] for title, share in metrics["nearest_neighbour"].items()]
+        parts.append(markdown_table(["first seed", "nearest other series of the same class, in %"], shares))
     if tests and len(settings["seeds"]) > 1:
         titles = [f"{test['pair'][0]} ({as_labels(test['labels'])}, {test['probe']})" for test in tests]
         parts += [f"Each minus {spec.reference!r}:", planned_table(titles, tests)]
@@ -526,11 +537,11 @@ def main() -> None:
         summary = {"figure": name, **summarise(spec, found, untrained), "calls": study.calls()}
         page = study.output_dir / name
         settings = {**study.settings(), "seed": arguments.seeds}
-        write_results(page, summary, settings, study.started)
         if spec.maps:
-            picture = trials.map(spec, arguments.seeds[0])
+            picture, summary["nearest_neighbour"] = trials.map(spec, arguments.seeds[0])
         else:
             picture = draw(spec, summary["variants"], found, set_name)
+        write_results(page, summary, settings, study.started)
         study.save_picture(picture, f"{name}/{name}.png")
         text = report(summary, settings)
         (page / "report.md").write_text(f"# {spec.title}\n\n{text}\n\n![{spec.title}]({name}.png)\n")

@@ -116,7 +116,7 @@ def plot_masked_series(
 
 def plot_representations(features: dict[str, np.ndarray], labels: Sequence[int], names: Sequence[str]) -> Figure:
     """
-    Draws a map (t-SNE) of the same series for each of several encoders.
+    Draws a map (t-SNE) of the same series for each of several encoders, two in a row.
 
     Args:
         features: the title of each map, and what [`extract_features`] returns, of shape `(n, pooled_size)`.
@@ -127,9 +127,11 @@ def plot_representations(features: dict[str, np.ndarray], labels: Sequence[int],
         the figure.
     """
     classes = np.asarray(labels)
-    figure, axes = plt.subplots(1, len(features), figsize=(11, 5), layout="constrained", squeeze=False)
+    columns = min(2, len(features))
+    rows = -(-len(features) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(11, 5 * rows), layout="constrained", squeeze=False)
     colors = plt.get_cmap("tab10" if len(names) <= 10 else "tab20")
-    for axis, (title, values) in zip(axes[0], features.items(), strict=True):
+    for axis, (title, values) in zip(axes.flat, features.items(), strict=False):
         points = TSNE(perplexity=min(30, len(values) / 4), random_state=0).fit_transform(values)
         for label, name in enumerate(names):
             axis.scatter(*points[classes == label].T, s=14, color=colors(label % colors.N), label=name)

@@ -56,6 +56,9 @@ def test_every_figure_is_made_and_what_figures_share_is_trained_once(run_study, 
         assert list(course) == ["0", "1"] and {*course["0"]} == {"accuracy", "accuracy_of_mean"}
         assert course["1"]["accuracy"]["1"] == variant["accuracy"]["1"]
     assert epochs["recipe of the paper"]["accuracy"] != epochs["recipe of the paper"]["accuracy_of_mean"]
+    maps = read_results(tmp_path / "figures" / "maps")["metrics"]
+    assert len(maps["nearest_neighbour"]) == 4
+    assert all(0.5 < share <= 1 for share in maps["nearest_neighbour"].values())
     depth = read_results(tmp_path / "figures" / "depth")["metrics"]["variants"]
     assert depth["8"]["untrained"]["accuracy"] != depth["1"]["untrained"]["accuracy"]
     gradient = read_results(tmp_path / "figures" / "stop_gradient")["metrics"]["variants"]
