@@ -27,6 +27,13 @@ def test_the_figures_of_the_page_about_encoders_follow_from_the_results(check_do
     assert invented and "no results are known to say '12.3'" in invented[0]
 
 
+def test_the_headline_follows_from_the_results(check_docs):
+    prose = check_docs.as_prose(check_docs.README.read_text())
+    said = list(check_docs.headline_claims(RESULTS))
+    assert said and check_docs.find_missing(prose, said) == []
+    assert check_docs.find_missing(prose.replace("1% of the labels of", "2% of the labels of"), said)
+
+
 def test_figures_of_other_results_are_found(check_docs, tmp_path):
     results = tmp_path / "results"
     shutil.copytree(RESULTS, results, ignore=shutil.ignore_patterns("*.png"))
