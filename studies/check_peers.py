@@ -205,11 +205,12 @@ def draw(measured: dict[str, dict[str, Any]]) -> Figure:
     figure, axis = plt.subplots(figsize=(7, 1 + 0.4 * len(measured)), layout="constrained")
     rows = np.arange(len(measured))[::-1]
     axis.plot([check["published"] for check in measured.values()], rows, "k|", markersize=14, label="published")
-    for key, label, marker in (("accuracy", "ours", "o"), ("authors", "code of the authors, run here", "x")):
+    drawn = (("accuracy", "ours", "o", 0.15), ("authors", "code of the authors, run here", "x", -0.15))
+    for key, label, marker, shift in drawn:
         scores = [check.get(key) or {"mean": np.nan, "std": None} for check in measured.values()]
         means, deviations = ([score[of] or np.nan for score in scores] for of in ("mean", "std"))
         if not np.isnan(means).all():
-            axis.errorbar(means, rows, xerr=deviations, fmt=marker, capsize=3, label=label)
+            axis.errorbar(means, rows + shift, xerr=deviations, fmt=marker, capsize=3, label=label)
     axis.set_yticks(rows, list(measured))
     axis.set_xlabel("test accuracy, in % (bars: standard deviation over seeds)")
     axis.grid(alpha=0.3)

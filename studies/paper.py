@@ -249,22 +249,28 @@ def report(metrics: dict[str, Any], settings: dict[str, Any]) -> str:
 
 
 def draw(results: dict[str, Scores]) -> Figure:
-    """Draws the accuracies of each set, with their standard deviation, and those of the paper as diamonds."""
+    """
+    Draws the accuracies of each set, with their standard deviation, and those of the paper as diamonds; each panel has
+    a scale of its own, and rows that no set has an accuracy of are left out.
+    """
     shape = (len(EVALUATIONS), len(results))
     size = (3 + 3 * len(results), 7)
     figure, axes = plt.subplots(*shape, figsize=size, sharey="row", squeeze=False, layout="constrained")
     for (line, evaluation), (column, (name, scores)) in itertools.product(
         enumerate(EVALUATIONS), enumerate(results.items())
     ):
-        axis, rows = axes[line, column], list(reversed(scores))
+        axis = axes[line, column]
+        rows = [row for row in reversed(scores) if any(evaluation in one.get(row, {}) for one in results.values())]
         for place, row in enumerate(rows):
             values = 100 * np.array(scores[row].get(evaluation, {}).get("accuracy", []))
             published = published_figure(published_row(row), name, evaluation, "accuracy")
             if len(values):
-                deviation = values.std(ddof=1) if len(values) > 1 else 0
-                axis.errorbar(values.mean(), place, xerr=deviation, marker="o", color="C0", capsize=3, label="here")
+                deviation = values.std(ddof=1) if len(values) > 1 else None
+                axis.errorbar(
+                    values.mean(), place, xerr=deviation, marker="o", linestyle="", color="C0", capsize=3, label="here"
+                )
             if published is not None:
-                axis.plot(published, place, marker="D", mfc="none", color="C1", linestyle="", label="paper")
+                axis.plot(published, place, marker="D", mfc="none", color="C1", linestyle="", label="paper", zorder=3)
         axis.set_yticks(range(len(rows)), rows)
         axis.set_ylim(-0.5, len(rows) - 0.5)
         axis.set_title(f"{name}, {EVALUATIONS[evaluation]}", fontsize=10)
