@@ -23,6 +23,7 @@ def test_what_choosing_on_test_adds_is_told_apart(run_study, tmp_path, capsys):
     for end, added in metrics["accuracy"]["choosing"].items():
         assert added["mean"] == pytest.approx(chosen["best_on_test"]["mean"] - honest[end]["mean"])
     assert list(metrics["accuracy"]["choosing"]) == ["last", "chosen_on_validation"]
+    assert (tmp_path / "chosen" / "chosen_on_test.png").stat().st_size > 10_000
     assert "no honest figures" in (tmp_path / "chosen" / "report.md").read_text()
 
 

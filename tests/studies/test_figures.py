@@ -66,6 +66,12 @@ def test_every_figure_is_made_and_what_figures_share_is_trained_once(run_study, 
     run_study(*command, "--figures", *variants.FIGURES)
     assert "trial.json" not in capsys.readouterr().out
 
+    one = dataclasses.replace(variants.FIGURES["labels"], variants={"untrained": variants.UNTRAINED})
+    monkeypatch.setitem(variants.FIGURES, "labels", one)
+    command[command.index("figures")] = "figures_paper"
+    run_study(*command[:-3], "--seeds", 0, "--recipe", "paper", "--figures", "labels")
+    assert "the paper recipe" in (tmp_path / "figures_paper" / "labels" / "report.md").read_text()
+
 
 def test_a_variant_that_does_not_fit_the_data_is_refused_before_work(run_study, tmp_path, capsys):
     with pytest.raises(SystemExit):

@@ -8,6 +8,7 @@ from sklearn.dummy import DummyClassifier
 
 import paper
 import patchtst
+import peers
 import published
 import rockets
 from base import Study
@@ -42,6 +43,25 @@ def test_the_main_table_is_made_once_and_stands_beside_the_published(run_study, 
     assert config.mask_scope == "batch" and config.tokenizer_type == "learned"
     assert "| MiniRocket | - | - | - | - |" in (tmp_path / "paper" / "report.md").read_text()
     assert (tmp_path / "paper" / "paper.png").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_the_other_rows_are_made_too(run_study, tmp_path, monkeypatch):
+    monkeypatch.setitem(rockets.ROCKETS, "MultiRocket-Hydra", DummyClassifier)
+    for name in ("TNC", "TS-TCC", "TS2Vec"):  # which train for as long as their papers say
+        monkeypatch.setattr(peers.PEERS[name], "budget", staticmethod(lambda count: (0, 2)))
+    rows = ["FineZero", "TNC", "TS-TCC", "TS2Vec", "TimeMAE, untrained", "MultiRocket-Hydra"]
+    run_study(
+        *("paper.py", "--sources", "AD=JapaneseVowels", "--sets", "AD", "--seeds", 0, "--rows", *rows),
+        *flags(output_dir="paper", epochs=0.1, paper_epochs=0.1, min_steps=2, fine_tuning_steps=2),
+    )
+    metrics = read_results(tmp_path / "paper")["metrics"]
+    scores, methods = metrics["scores"]["AD"], metrics["methods"]["AD"]
+    assert list(scores) == rows
+    assert all(0 < scores[row]["fine_last"]["accuracy"]["mean"] <= 1 for row in rows[:-1])
+    assert all(0 <= scores[row]["fine_all"]["macro_f1"]["mean"] <= 1 for row in rows)
+    assert [methods[row]["pretraining"][0].get("steps") for row in rows[:-1]] == [None, 2, 2, 2, None]
+    assert scores["TNC"]["fine_last"]["accuracy"]["published"] == 92.38
 
 
 def test_the_rate_of_fine_tuning_may_lie_beyond_the_edge_of_those_given(tmp_path, monkeypatch):
