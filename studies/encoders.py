@@ -5,6 +5,7 @@ import hashlib
 import re
 from typing import Any
 
+from torch import nn
 from transformers import set_seed
 
 from configuration_timemae import TimeMAEConfig
@@ -85,10 +86,7 @@ class Encoder:
     def identify(self, model: TimeMAEForPreTraining) -> dict[str, Any]:
         """Returns what tells this encoder from others that might have its name; `model` is one of [`Encoder.make`]."""
         config = model.config
-        digest = hashlib.sha256()
-        if self.init in ("pretrained", "shuffled"):
-            for name, value in sorted(model.timemae.encoder.state_dict().items()):
-                digest.update(name.encode() + value.numpy().tobytes())
+        has_weights = self.init in ("pretrained", "shuffled")
         kind = "timemae" if config.encoder_config is None else config.encoder_config.model_type
         return {
             "start": self.init,
@@ -97,8 +95,16 @@ class Encoder:
             "width": config.hidden_size,
             "heads": config.num_attention_heads,
             "input_scale": config.encoder_input_scale,
-            "weights": digest.hexdigest()[:16] if self.init in ("pretrained", "shuffled") else None,
+            "weights": digest(model.timemae.encoder) if has_weights else None,
         }
+
+
+def digest(module: nn.Module) -> str:
+    """Returns what tells the weights of a module from others."""
+    weights = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        weights.update(name.encode() + value.numpy().tobytes())
+    return weights.hexdigest()[:16]
 
 
 def make_encoders(specs: list[str], num_hidden_layers: int | None) -> list[Encoder]:

@@ -37,7 +37,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from torch import nn
-from transformers import BertConfig, set_seed
+from transformers import BertConfig, BertModel, set_seed
 
 from base import (
     Study,
@@ -52,6 +52,7 @@ from base import (
 )
 from configuration_timemae import PAPER_RECIPE, TimeMAEConfig
 from data_timemae import load_time_series
+from encoders import digest
 from modeling_timemae import TimeMAEForPreTraining
 from text_encoder_timemae import load_text_encoder_config
 from training import Course, count_steps
@@ -59,6 +60,7 @@ from training_timemae import (
     PreTrainingArguments,
     PreTrainingTrainer,
     TimeMAEDataCollator,
+    check_same_settings,
     make_feature_extractor,
     markdown_table,
     mean_and_deviation,
@@ -433,6 +435,9 @@ def main() -> None:
     }
     free = ["variants", "seeds", "epochs", "long_epochs", "long_variants", "long_seeds"]
     study = Study("failed try", arguments, free=free, parts=parts)
+    if arguments.encoder is not None:
+        weights = digest(BertModel.from_pretrained(arguments.encoder))
+        check_same_settings(study.output_dir / "encoder", "encoder", {"weights": weights})
 
     def result(variant: str, seed: int, epochs: int, name: str, probed: tuple[int, ...] = ()) -> dict[str, Any]:
         output = study.output_dir / variant.replace(" ", "-") / f"seed-{seed}" / f"epochs-{epochs}"

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT, flags, read_results
-from transformers import BertConfig, BertModel
+from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertModel
 
 
 @pytest.fixture
@@ -107,6 +107,9 @@ def test_the_failed_try_is_repeated_and_mended(run_study, tiny_bert, tmp_path, c
     capsys.readouterr()
     run_study(*command)
     assert "run.json" not in capsys.readouterr().out
+    BertModel(BertConfig.from_pretrained(tiny_bert)).save_pretrained(tiny_bert)  # another one at the same place
+    with pytest.raises(ValueError, match="expected the settings of the encoder in .*, got another weights"):
+        run_study(*command)
 
 
 @pytest.mark.parametrize(
@@ -115,12 +118,24 @@ def test_the_failed_try_is_repeated_and_mended(run_study, tiny_bert, tmp_path, c
         (["--variants", "pretrained weights"], "got 'pretrained weights', which needs --encoder"),
         (["--variants", "fasting"], "expected variants among failed, .*, got 'fasting'"),
         (["--variants", "failed", "failed"], "expected each variant and seed once"),
+        (["--epochs", "0"], "expected at least one epoch, got 0 and 100"),
+        (["--long_seeds", "1", "1"], "expected each variant and seed once, got 1, 1"),
         (["--encoder", "./nowhere"], "expected a transformers encoder in './nowhere'"),
     ],
 )
 def test_what_cannot_be_tried_is_refused(run_study, tmp_path, arguments, message):
     with pytest.raises(ValueError, match=message):
         run_study("failed_try.py", *arguments, *flags(dataset="JapaneseVowels", output_dir="failed"))
+    assert not (tmp_path / "failed").exists()
+
+
+def test_an_encoder_that_is_no_bert_is_refused(run_study, tmp_path):
+    DistilBertModel(DistilBertConfig(dim=16, n_heads=4, n_layers=1, hidden_dim=32)).save_pretrained(tmp_path / "other")
+    with pytest.raises(ValueError, match="expected a BERT, .* got 'distilbert'"):
+        run_study(
+            *("failed_try.py", "--encoder", tmp_path / "other"),
+            *flags(dataset="JapaneseVowels", output_dir="failed"),
+        )
     assert not (tmp_path / "failed").exists()
 
 
