@@ -16,8 +16,8 @@ new head. A call reads labels of test after all of its pre-training.
 Comparisons are planned in `PLANNED`, for all parts of the labels, and those of one set are corrected together.
 
 Leaves in the output directory results.json, report.md, few_labels.png and few_labels_more_series.png, which shows what
-the series of test add to those of pre-training. The same command again takes up where it
-stopped; more data sets, seeds or methods may be added on the same directory.
+the series of test add to those of pre-training. The same command again takes up where it stopped; more data sets,
+seeds or methods may be added on the same directory.
 """
 
 import argparse
