@@ -204,11 +204,11 @@ def frozen_claims(results: Path) -> Iterator[str]:
         and lead(order, "1", source="SpokenArabicDigits") < 0
     ):
         yield (
-            f"**Beside the same weights in random order** the pretrained are {lead(order):+.1f} points ahead in the "
+            f"**Beside the same weights in random order** the pretrained differ by {lead(order):+.1f} points in the "
             f"mean over the sets with 10% of the labels and two layers ({interval(order)}), and "
             f"{lead(order, layers='six'):+.1f} ({interval(order, layers='six')}) with six. One planned comparison is "
             "significant, for random order: SpokenArabicDigits with all labels and two layers. With 1% of the labels "
-            f"and six layers they are {lead(order, '0.01', 'six'):+.1f} ({interval(order, '0.01', 'six')}) ahead, "
+            f"and six layers they differ by {lead(order, '0.01', 'six'):+.1f} ({interval(order, '0.01', 'six')}), "
             "which was not planned; new weights are "
             f"{'better' if of(new, '0.01', 'six') > of('bert', '0.01', 'six') else 'worse'} than both"
         )
@@ -224,7 +224,7 @@ def frozen_claims(results: Path) -> Iterator[str]:
         if other in (order, new) and p is not None and p < 0.05
     ]
     if sorted(together) == sorted(significant(order) + significant(new)):
-        number = {3: "three"}[len(together)]
+        number = {3: "three"}.get(len(together), len(together))
         yield (
             f"Of the {sum(test[0] in (order, new) for test in tests)} planned comparisons of the pretrained weights "
             f"with these two controls {number} are significant in the correction of their tables, and the same "
@@ -232,7 +232,7 @@ def frozen_claims(results: Path) -> Iterator[str]:
         )
     if significant(new) == ["two layers, UWave, 0.1", "six layers, UWave, 1"]:
         yield (
-            f"**Beside new weights** the pretrained are {lead(new):+.1f} points ({interval(new)}) ahead in the mean "
+            f"**Beside new weights** the pretrained differ by {lead(new):+.1f} points ({interval(new)}) in the mean "
             f"with 10% of the labels and two layers, and {lead(new, layers='six'):+.1f} "
             f"({interval(new, layers='six')}) with six; with 1% of the labels {lead(new, '0.01'):+.1f} and "
             f"{lead(new, '0.01', 'six'):+.1f}. Of the 16 planned comparisons two are significant, both on UWave: two "

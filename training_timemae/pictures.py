@@ -136,6 +136,8 @@ def plot_representations(features: dict[str, np.ndarray], labels: Sequence[int],
         for label, name in enumerate(names):
             axis.scatter(*points[classes == label].T, s=14, color=colors(label % colors.N), label=name)
         axis.set(title=title, xticks=[], yticks=[])
+    for axis in axes.flat[len(features) :]:
+        axis.set_axis_off()
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right upper", title="class")
     return figure
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from pipeline_timemae import merge_timeline
-from training_timemae import plot_timeline
+from training_timemae import plot_representations, plot_timeline
 
 
 def make_timeline():
@@ -32,3 +32,11 @@ def test_a_timeline_is_of_a_series_that_was_cut():
         plot_timeline([{"label": "walk", "score": 0.9}], np.zeros(30))
     with pytest.raises(ValueError, match="of at least 100 time steps, got 90"):
         plot_timeline(make_timeline(), np.zeros(90))
+
+
+def test_maps_stand_two_in_a_row_and_nothing_stands_where_there_is_none():
+    features = {title: np.random.default_rng(0).normal(size=(20, 3)) for title in ("before", "after", "other")}
+    figure = plot_representations(features, [0, 1] * 10, ["a", "b"])
+    assert [axis.get_title() for axis in figure.axes] == ["before", "after", "other", ""]
+    assert [axis.axison for axis in figure.axes] == [True, True, True, False]
+    assert [len(axis.collections) for axis in figure.axes] == [2, 2, 2, 0]
