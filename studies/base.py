@@ -207,8 +207,13 @@ SET_TITLES = {
 }
 
 
+def name_of(dataset: str, patch_length: int) -> str:
+    """Returns what a data set is called in files and directories."""
+    return f"{Path(dataset).stem}-{patch_length}"
+
+
 def title_of(name: str) -> str:
-    """Returns what a reader calls a data set, of the name of its file or of its parts, `FILE-PATCH_LENGTH`."""
+    """Returns what a reader calls a data set, of the name of its file or of [`name_of`]."""
     stem, _, length = name.rpartition("-")
     stem = stem if length.isdigit() else name
     return SET_TITLES.get(stem, stem)
@@ -473,12 +478,12 @@ def draw_against_labels(
 
 def _styles(names: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Returns a colour for what stands before the last comma of each name, and a line for what stands behind it."""
-    families = list(dict.fromkeys(name.rpartition(", ")[0] or name for name in names))
+    family = {name: name.rpartition(", ")[0] or name for name in names}
+    families = list(dict.fromkeys(family.values()))
     colors = plt.get_cmap("tab10" if len(families) <= 10 else "tab20")
     lines = ("-", "--", ":", "-.")
     styles: dict[str, dict[str, Any]] = {}
     for name in names:
-        family = name.rpartition(", ")[0] or name
-        earlier = sum((other.rpartition(", ")[0] or other) == family for other in styles)
-        styles[name] = {"color": colors(families.index(family)), "linestyle": lines[earlier % len(lines)]}
+        earlier = sum(family[other] == family[name] for other in styles)
+        styles[name] = {"color": colors(families.index(family[name])), "linestyle": lines[earlier % len(lines)]}
     return styles

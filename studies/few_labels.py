@@ -25,7 +25,6 @@ import functools
 import itertools
 import statistics
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -49,6 +48,7 @@ from base import (
     features_and_labels,
     make_parser,
     mean_over_sets,
+    name_of,
     num_seeds,
     over_seeds,
     planned_table,
@@ -108,7 +108,7 @@ class Comparison:
 
     def __init__(self, arguments: argparse.Namespace, study: Study, dataset: str, patch_length: int, seed: int):
         self.arguments, self.study, self.seed = arguments, study, seed
-        self.name = f"{Path(dataset).stem}-{patch_length}"
+        self.name = name_of(dataset, patch_length)
         self.dataset, self.patch_length = dataset, patch_length
         self.directory = study.output_dir / self.name / f"seed-{seed}"
 
@@ -369,7 +369,7 @@ def headline(metrics: dict[str, Any], settings: dict[str, Any]) -> str:
 
 
 def subtract(summary: Summary, first: str, second: str) -> dict[str, list[float]]:
-    """Returns how much better a method is than another, by part of the labels, over the seeds of both."""
+    """Returns how much better a method is than another, by part of the labels, over the first seeds, those of both."""
     return {
         part: [one - other for one, other in zip(score["values"], summary[second][part]["values"], strict=False)]
         for part, score in summary[first].items()
@@ -454,6 +454,8 @@ def main() -> None:
             setattr(arguments, name, arguments.seeds)
         elif unknown := {*getattr(arguments, name)} - {*arguments.seeds}:
             parser.error(f"expected --{name} to be some of --seeds {arguments.seeds}, got {sorted(unknown)} as well")
+        elif (given := getattr(arguments, name)) != (first := arguments.seeds[: len(given)]):  # which differences pair
+            parser.error(f"expected --{name} to be the first of --seeds, {first}, got {given}")
     if len(arguments.datasets) != len(arguments.patch_lengths):
         parser.error(f"expected {len(arguments.datasets)} --patch_lengths, got {len(arguments.patch_lengths)}")
     check_names(parser, arguments.datasets)

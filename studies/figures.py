@@ -244,7 +244,7 @@ class Trials:
 
     @staticmethod
     def pool(model: TimeMAEForPreTraining, pooling: str, num_layers: int) -> TimeMAEModel:
-        """Returns the encoder of a model with other features: so many last layers, or all that it has."""
+        """Returns the encoder of a model with other features: of so many layers, or of all that it has."""
         config = copy.deepcopy(model.config)
         config.pooling, config.num_pooled_layers = pooling, min(num_layers, config.num_hidden_layers + 1)
         encoder = TimeMAEModel(config)

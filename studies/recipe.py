@@ -32,7 +32,7 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from transformers import set_seed
 
 import training
-from base import Study, check_names, describe, features_and_labels, make_parser, over_seeds, title_of
+from base import Study, check_names, describe, features_and_labels, make_parser, name_of, over_seeds, title_of
 from configuration_timemae import TimeMAEConfig
 from data_timemae import load_time_series
 from data_timemae.splits import take_fraction
@@ -349,11 +349,6 @@ def main() -> None:
     fine_all = {name: summarise_scores(scores) for name, scores in fine_tuned.items()}
     metrics = {"fine_last": fine_last, "fine_all": fine_all, "trials": trials, "fine_tuned": fine_tuned}
     study.finish(metrics, "Recipes of pre-training", report(metrics, study.settings()))
-
-
-def name_of(dataset: str, patch_length: int) -> str:
-    """Returns what a data set is called in files and directories."""
-    return f"{Path(dataset).stem}-{patch_length}"
 
 
 def as_path(name: str) -> str:

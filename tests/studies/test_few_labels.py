@@ -75,6 +75,16 @@ def test_a_method_can_have_no_seeds_of_its_own(run_study, tmp_path, capsys):
     assert not (tmp_path / "few").exists()
 
 
+def test_the_seeds_of_a_method_that_has_fewer_are_the_first(run_study, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        run_study(
+            *("few_labels.py", "--datasets", "JapaneseVowels", "--patch_lengths", 3, "--output_dir", "few"),
+            *("--seeds", 0, 1, 2, "--more_series_seeds", 1, 2),
+        )
+    assert "to be the first of --seeds, [0, 1], got [1, 2]" in capsys.readouterr().err
+    assert not (tmp_path / "few").exists()
+
+
 class Stepping:
     """A trainer that does nothing in its steps."""
 
