@@ -88,8 +88,9 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     },
 }
 
-# How a classifier is fine-tuned: the head and fields of FineTuningArguments ("training"), and whether the encoder is a
-# new one ("from_scratch").
+# How a classifier is fine-tuned: the head and fields of FineTuningArguments ("training"), fields of TimeMAEConfig
+# ("config"), whether the encoder is a new one ("from_scratch"), and whether its matrices stay as they are
+# ("vectors_alone"; Ben Zaken et al., 2022).
 FINE_TUNINGS: dict[str, dict[str, Any]] = {
     "300 steps, 3e-4": {"training": {"max_steps": 300, "learning_rate": 3e-4}},
     "300 steps, 1e-3": {"training": {"max_steps": 300, "learning_rate": 1e-3}},
@@ -97,6 +98,18 @@ FINE_TUNINGS: dict[str, dict[str, Any]] = {
     "300 steps, 1e-3, from scratch": {
         "training": {"max_steps": 300, "learning_rate": 1e-3, "head_init": "random"},
         "from_scratch": True,
+    },
+    "300 steps, 3e-4, attention": {
+        "training": {"max_steps": 300, "learning_rate": 3e-4},
+        "config": {"pooling": "attention"},
+    },
+    "300 steps, 1e-3, biases, norms and head": {
+        "training": {"max_steps": 300, "learning_rate": 1e-3},
+        "vectors_alone": True,
+    },
+    "300 steps, 3e-3, biases, norms and head": {
+        "training": {"max_steps": 300, "learning_rate": 3e-3},
+        "vectors_alone": True,
     },
 }
 
@@ -141,11 +154,15 @@ def fine_tune(arguments, dataset: str, fold: int, name: str, output: Path) -> di
     def accuracy(rows: np.ndarray) -> float:
         set_seed(0)
         described = FINE_TUNINGS[name]
-        config = {**POOLINGS[arguments.fine_tuning_pooling], "num_labels": train.features["labels"].num_classes}
+        config = POOLINGS[arguments.fine_tuning_pooling] | described.get("config", {})
+        config["num_labels"] = train.features["labels"].num_classes
         if described.get("from_scratch"):
             model = TimeMAEForTimeSeriesClassification(TimeMAEConfig.from_pretrained(output, **config))
         else:
             model = TimeMAEForTimeSeriesClassification.from_pretrained(output, **config)
+        if described.get("vectors_alone"):
+            for weight in model.timemae.parameters():
+                weight.requires_grad_(weight.dim() == 1)
         directory = output / "fine-tuning"
         trainer = training.fine_tune(model, train.select(rows), extractor, directory, seed=0, **described["training"])
         prediction = trainer.predict(held_out)

@@ -1,4 +1,5 @@
 import argparse
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
 
 import recipe
 from base import over_seeds
+from modeling_timemae import TimeMAEModel
 
 
 @pytest.mark.slow
@@ -40,16 +42,28 @@ def test_recipes_are_compared_on_validation_and_resumed(run_study, tmp_path, cap
     }
     assert found["ours"]["JapaneseVowels-3"]["1"] == metrics["trials"]["ours"]["JapaneseVowels-3"][1]
 
-    for name in ("300 steps, 1e-3", "300 steps, 1e-3, random head"):
+    names = list(recipe.FINE_TUNINGS)
+    for name in names:
         monkeypatch.setitem(recipe.FINE_TUNINGS[name]["training"], "max_steps", 2)
     arguments = argparse.Namespace(fractions=[0.05, 1.0], fine_tuning_pooling="mean")
-    model = tmp_path / "recipe" / "JapaneseVowels-3" / "ours" / "fold-1"
-    probe, random = (
-        recipe.fine_tune(arguments, "JapaneseVowels", 1, name, model)
-        for name in ("300 steps, 1e-3", "300 steps, 1e-3, random head")
-    )
-    assert [len(scores) for scores in probe.values()] == [2, 1]
-    assert np.mean(probe["0.05"]) > np.mean(random["0.05"])
+    directory = tmp_path / "recipe" / "JapaneseVowels-3" / "ours" / "fold-1"
+    spy = mock.Mock(side_effect=recipe.training.fine_tune)
+    monkeypatch.setattr(recipe.training, "fine_tune", spy)
+    scores, models = {}, {}
+    for name in names:
+        scores[name] = recipe.fine_tune(arguments, "JapaneseVowels", 1, name, directory)
+        models[name] = spy.call_args.args[0]
+    assert [len(draws) for draws in scores["300 steps, 1e-3"].values()] == [2, 1]
+    assert np.mean(scores["300 steps, 1e-3"]["0.05"]) > np.mean(scores["300 steps, 1e-3, random head"]["0.05"])
+
+    pooling = {name: model.config.pooling for name, model in models.items()}
+    assert [name for name in names if pooling[name] != "mean"] == ["300 steps, 3e-4, attention"]
+    before = TimeMAEModel.from_pretrained(directory).state_dict()
+    for name, model in models.items():
+        after = model.timemae.state_dict()
+        unchanged = {key for key, weight in before.items() if after[key].equal(weight)}
+        assert ("embeddings.patch_embeddings.weight" in unchanged) == name.endswith("biases, norms and head"), name
+        assert "embeddings.patch_embeddings.bias" not in unchanged, name
 
 
 def test_what_a_part_brings_is_its_difference_to_the_default():
