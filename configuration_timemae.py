@@ -83,8 +83,9 @@ def count_patches(num_steps: int, patch_length: int) -> int:
 @strict
 class TimeMAEConfig(PreTrainedConfig):
     r"""
-    Configuration of a TimeMAE model. The defaults are the settings of the code published with the paper. Where the
-    paper (Section 4.1.4) says otherwise, and where the defaults are our own, the argument and docs/fidelity.md say so.
+    Configuration of a TimeMAE model. The defaults are a recipe of our own in the sizes of the code published with the
+    paper; [`TimeMAEConfig.paper`] has the recipe of the paper. Where the paper (Section 4.1.4) says otherwise, the
+    argument says so; docs/training.md ("Choose a recipe") and docs/fidelity.md have the differences.
 
     Args:
         num_channels (`int`, defaults to 1):

@@ -14,6 +14,7 @@ the same names in capitals, such as MODEL_NAME_OR_PATH. It needs `pip install "t
 
 import argparse
 import os
+import sys
 import tempfile
 from collections.abc import Callable
 from functools import partial
@@ -24,7 +25,10 @@ from typing import Any, NamedTuple
 # Before gradio is imported: it is not to call home.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
-import gradio as gr
+try:
+    import gradio as gr
+except ModuleNotFoundError:
+    sys.exit('expected gradio to be installed, found none\nIt comes with `pip install ".[app]"`.')
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+from transformers.utils import FEATURE_EXTRACTOR_NAME, has_file
 
 from configuration_timemae import TimeMAEConfig, count_patches
 from data_timemae import (
@@ -120,8 +121,8 @@ def make_feature_extractor(
     Args:
         dataset: the splits; statistics are those of train.
         normalization: `"none"`, `"channel"` or `"series"`; by default that of the saved one, else `"channel"`.
-        saved: a model directory. Its feature extractor is taken if it is for as many channels and `normalization`
-            does not ask for another.
+        saved: a model directory or Hub id. Its feature extractor is taken if it is for as many channels and
+            `normalization` does not ask for another.
         summary: of the data set, from `summarise`; without it the statistics take a pass over train.
         sequence_length: the longest series that the feature extractor accepts, in time steps; by default that of the
             saved one, else any.
@@ -137,7 +138,11 @@ def make_feature_extractor(
     if summary is None and isinstance(train, datasets.Dataset):
         summary = summarise({"train": train}, progress=False, needs_labels=False)
     facts = _describe_series(train, summary)
-    if saved is not None and (Path(saved) / "preprocessor_config.json").is_file():
+    if saved is not None and Path(saved).is_file():  # a configuration alone
+        saved = None
+    if saved is not None and not has_file(saved, FEATURE_EXTRACTOR_NAME):
+        logger.warning("%s has no %s: the series are normalised anew", saved, FEATURE_EXTRACTOR_NAME)
+    elif saved is not None:
         extractor = TimeMAEFeatureExtractor.from_pretrained(
             saved, **({} if sequence_length is None else {"sequence_length": sequence_length})
         )

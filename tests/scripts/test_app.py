@@ -80,6 +80,12 @@ def write_csv(path: Path, num_channels: int = 12, num_steps: int = 20) -> Path:
     return path
 
 
+def test_without_gradio_it_says_what_to_install(run_script, monkeypatch):
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    with pytest.raises(SystemExit, match=r"expected gradio to be installed, found none\n.*pip install"):
+        run_script("app.py", "--help")
+
+
 def test_the_output_of_an_experiment_brings_models_and_examples(experiment, tmp_path, app):
     exhibit = load_exhibit(str(experiment), None, None, folder=tmp_path, beside=tmp_path)
     assert exhibit.name == "seed-0/classifier" and exhibit.dataset == "JapaneseVowels"

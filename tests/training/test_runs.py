@@ -33,6 +33,26 @@ def test_saved_feature_extractor_is_kept(vowels, tmp_path):
     assert make_feature_extractor(vowels, "none", str(tmp_path)).normalization == "none"
 
 
+def test_feature_extractor_of_a_model_on_the_hub(vowels, tmp_path, monkeypatch, caplog):
+    """As the cache of huggingface_hub holds it."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    repository = tmp_path / "models--owner--name"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text("0" * 40)
+    (repository / "snapshots" / ("0" * 40)).mkdir(parents=True)
+    assert make_feature_extractor(vowels, saved="owner/name").normalization == "channel"
+    assert "owner/name has no preprocessor_config.json" in caplog.text
+    TimeMAEFeatureExtractor(12, normalization="series").save_pretrained(repository / "snapshots" / ("0" * 40))
+    assert make_feature_extractor(vowels, saved="owner/name").normalization == "series"
+
+
+def test_a_configuration_alone_has_no_feature_extractor(vowels, vowels_config, tmp_path, caplog):
+    vowels_config.save_pretrained(tmp_path)
+    assert make_feature_extractor(vowels, saved=str(tmp_path / "config.json")).normalization == "channel"
+    assert not caplog.text
+
+
 def test_partly_labelled_data_are_for_pre_training_and_their_labels_for_fine_tuning(tmp_path, capsys):
     rows = [f"{np.sin(row)},{np.cos(row)},{'ab'[row % 2] if row < 20 else ''}" for row in range(100)]
     (tmp_path / "set.csv").write_text("\n".join(["t0,t1,label", *rows]))
