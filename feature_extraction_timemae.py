@@ -278,11 +278,13 @@ class TimeMAEFeatureExtractor(FeatureExtractionMixin):
 
         Returns:
             `np.ndarray` of shape `(time, num_channels)`; of a DataFrame float64, its columns in the order of
-            `channel_names`.
+            `channel_names`; of a masked array float64, with NaN where it is masked.
 
         Raises:
             ValueError: a DataFrame lacks a channel, or holds text.
         """
+        if isinstance(series, np.ma.MaskedArray):
+            return np.where(np.ma.getmaskarray(series), np.nan, series.data)
         if not hasattr(series, "columns"):
             return np.asarray(series)
         if self.channel_names is not None:

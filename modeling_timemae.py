@@ -771,7 +771,7 @@ class TimeMAEForTimeSeriesClassification(TimeMAEPreTrainedModel):
         Raises:
             ValueError: input that [`TimeMAEModel`] refuses; labels of a wrong shape or out of range.
         """
-        outputs = self.timemae(past_values, past_observed_mask, **kwargs)
+        outputs = self.timemae(past_values, past_observed_mask, **kwargs | {"return_dict": True})
         logits = self.classifier(self.dropout(outputs.pooler_output))
         loss = None if labels is None else self.compute_loss(logits, labels)
         return SequenceClassifierOutput(

@@ -4,7 +4,6 @@
 aeon reads and fetches them. It is imported where it is used, as that takes seconds.
 """
 
-import os
 import re
 import tempfile
 from collections.abc import Callable
@@ -14,6 +13,7 @@ import numpy as np
 
 from .arrays import Arrays
 from .arrow import is_number
+from .downloads import put_in_place
 from .errors import TimeSeriesDataError, parsing
 from .labels import Task
 
@@ -152,5 +152,5 @@ def download_archive_set(name: str, downloads: Path) -> Path:
     with tempfile.TemporaryDirectory(dir=downloads) as scratch:
         with parsing(name, "a download of the archive set"):
             load(name, extract_path=scratch)
-        os.replace(Path(scratch, name), target)
+        put_in_place(Path(scratch, name), target)
     return target

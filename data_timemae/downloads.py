@@ -17,6 +17,15 @@ def cache_folder() -> Path:
     return Path(datasets.config.HF_DATASETS_CACHE) / "timemae"
 
 
+def put_in_place(made: Path, place: Path) -> None:
+    """Moves a folder to where it belongs, unless another process has put its like there meanwhile."""
+    try:
+        os.replace(made, place)
+    except OSError:  # which a folder with files in it is
+        if not place.is_dir():
+            raise
+
+
 def download(url: str, sha256: str, target: Path) -> Path:
     """Fetches a file, unless it is at `target` already, where it is either whole or missing.
 

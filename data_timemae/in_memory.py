@@ -127,6 +127,8 @@ def _is_frame(case: Any) -> bool:
 
 
 def _to_numpy(values: Any) -> np.ndarray:
+    if isinstance(values, np.ma.MaskedArray) and values.dtype.kind in "iuf":
+        return np.where(np.ma.getmaskarray(values), np.nan, values.data)
     return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
 
 
@@ -149,7 +151,9 @@ def _read_ids(ids: Any) -> np.ndarray | None:
         return None
     if isinstance(ids, list) and any(one is None for one in ids):
         return np.array(ids, dtype=object)
-    return _to_numpy(ids)
+    array = _to_numpy(ids)
+    is_text = array.dtype == object and all(isinstance(one, str) for one in array.flat)
+    return array.astype(str) if is_text else array
 
 
 # --- DataFrames ---

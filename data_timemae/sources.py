@@ -16,7 +16,7 @@ from datasets import Dataset, load_dataset, load_from_disk
 from .archives import ARCHIVE_READERS, download_archive_set, find_embedded_set, is_archive_set
 from .arrays import encode_arrays, load_npy, load_npz, read_named_arrays, read_pt
 from .arrow import describe_channels
-from .downloads import cache_folder
+from .downloads import cache_folder, put_in_place
 from .errors import TimeSeriesDataError, parsing
 from .recording_files import RECORDING_KINDS
 from .recording_folders import find_split, find_split_word, list_files
@@ -293,7 +293,7 @@ def _unpack_into_cache(archive: zipfile.ZipFile) -> Path:
         cache_folder().mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache_folder()) as scratch:
             archive.extractall(Path(scratch, "files"))
-            os.replace(Path(scratch, "files"), folder)
+            put_in_place(Path(scratch, "files"), folder)
     return folder
 
 

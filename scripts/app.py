@@ -277,11 +277,13 @@ def make_page(exhibit: Exhibit) -> gr.Blocks:
                 values = read_file(path, exhibit)
                 answer = Answer("", []) if exhibit.classify is None else ask(values, exhibit)
                 summary = f"**{Path(path).name}**: {len(values):,} time steps of {values.shape[1]} channels"
-                if answer.timeline:
+                if answer.timeline and exhibit.classify is not None:
                     entry = answer.timeline[min(number, len(answer.timeline)) - 1]
                     shown[long] = gr.Column(visible=True)
                     shown[stretch] = gr.Slider(maximum=max(2, len(answer.timeline)))
-                    shown[times], _ = draw(partial(plot_timeline, answer.timeline, values, exhibit.names))
+                    window_label = exhibit.classify.feature_extractor.window_label
+                    picture = partial(plot_timeline, answer.timeline, values, exhibit.names, window_label)
+                    shown[times], _ = draw(picture)
                     summary += f", cut into {len(answer.timeline)} windows; the mean of their probabilities:"
                     values = values[entry["start"] : entry["end"]]
                 if exhibit.pretrained is not None and exhibit.pretrained_extractor is not None:

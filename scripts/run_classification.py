@@ -110,6 +110,7 @@ def train(
         warn_of_scale(dataset["train"])
     if arguments.freeze_encoder:
         model.freeze_encoder()
+    frozen = [weight for weight in model.parameters() if not weight.requires_grad]
     if "validation" not in dataset:
         training_arguments.eval_strategy, training_arguments.load_best_model_at_end = "no", False
     trainer = TimeMAETrainer(
@@ -125,7 +126,7 @@ def train(
         **describe_source(data_arguments, summary),
         "freeze_encoder": arguments.freeze_encoder,
         # The checkpoints of a head do not hold the encoder that it was trained on.
-        "start": fingerprint(some_values(model.parameters()).tolist()) if arguments.freeze_encoder else None,
+        "start": fingerprint(some_values(frozen).tolist()) if arguments.freeze_encoder else None,
     }
     # The query of attention pooling learns with the head, so features that are computed once would not do.
     if arguments.freeze_encoder and not data_arguments.streaming and config.pooling != "attention":

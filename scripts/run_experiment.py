@@ -90,7 +90,8 @@ def load(arguments: argparse.Namespace) -> Any:
     from training_timemae import DataArguments, load_data
     from training_timemae.parser import ScriptParser
 
-    options = ["--dataset", arguments.dataset, *shlex.split(arguments.data_arguments)]
+    options = ["--dataset", arguments.dataset, "--validation_size", str(arguments.validation_size)]
+    options += shlex.split(arguments.data_arguments)
     (data_arguments,) = ScriptParser((DataArguments,)).parse_args_into_dataclasses(options)
     dataset = load_data(data_arguments, needs_labels=True)
     feature = dataset["train"].features["labels"]
@@ -184,9 +185,10 @@ def plot(arguments: argparse.Namespace, dataset: Any, metrics: dict[str, dict], 
     extractor = TimeMAEFeatureExtractor.from_pretrained(directory / "pretrained")
     model = TimeMAEForPreTraining.from_pretrained(directory / "pretrained")
     history = json.loads((directory / "pretrained" / "trainer_state.json").read_text())["log_history"]
-    longest = max(dataset["validation"]["past_values"], key=len)
+    known = [dataset[name] for name in ("validation", "train") if name in dataset]
+    longest = max(known[0]["past_values"], key=len)
 
-    series = concatenate_datasets([dataset["train"], dataset["validation"]])
+    series = concatenate_datasets(known[::-1])
     series = series.shuffle(seed=0).select(range(min(len(series), 1500)))
     set_seed(arguments.seeds[0])
     encoders = {"before pre-training": TimeMAEModel(model.config), "after pre-training": model}
@@ -250,12 +252,12 @@ def run_experiment(arguments: argparse.Namespace, output: Path, started: float) 
             (output / "experiment.json").unlink()
         raise
     first = arguments.seeds[0]
-    plot(arguments, dataset, metrics[first], directories[first], output)
     scores = scores_on_test(metrics)
     summary = {
         row: {name: summarise_seeds(values) for name, values in by_name.items()} for row, by_name in scores.items()
     }
     write_results(output, {"summary": summary, "seeds": metrics}, {**settings, "seed": arguments.seeds}, started)
+    plot(arguments, dataset, metrics[first], directories[first], output)
     table = as_table(scores)
     seeds = ", ".join(map(str, arguments.seeds))
     if arguments.label_fraction is None:

@@ -167,3 +167,8 @@ def test_columns_of_a_frame_are_taken_by_name(tmp_path):
         TimeMAEFeatureExtractor(2)(frame.assign(z=1.0))
     with pytest.raises(ValueError, match="expected 2 distinct channel_names, got .'x', 'x'."):
         TimeMAEFeatureExtractor(2, channel_names=["x", "x"])
+
+
+def test_what_is_masked_is_missing():
+    series = np.ma.masked_greater(np.arange(8.0).reshape(4, 2), 6)
+    assert np.argwhere(~TimeMAEFeatureExtractor(2)(series)["past_observed_mask"][0]).tolist() == [[3, 1]]

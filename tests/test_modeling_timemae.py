@@ -321,6 +321,19 @@ def test_hidden_states_and_attentions(any_config):
 
 
 @pytest.mark.parametrize("model_class", CLASSES)
+def test_a_configuration_may_ask_for_tuples(tiny_config, model_class):
+    model = model_class(tiny_config).eval()
+    inputs = {"past_values": torch.randn(2, 40, 3)}
+    if model_class is TimeMAEForPreTraining:
+        inputs["masking_noise"] = torch.rand(2, 5)
+    expected = model(**inputs).to_tuple()
+    model.config.return_dict = False
+    returned = model(**inputs)
+    assert isinstance(returned, tuple)
+    assert all(one is other or one.equal(other) for one, other in zip(returned, expected, strict=True))
+
+
+@pytest.mark.parametrize("model_class", CLASSES)
 def test_attentions_need_no_other_implementation(any_config, model_class):
     past_values, observed = torch.randn(2, 40, 3), torch.ones(2, 40, 3, dtype=torch.bool)
     observed[1, 20:] = False

@@ -193,6 +193,19 @@ def _read_texts(documented: type) -> dict[str, str]:
 ModelArguments = _model_arguments()
 
 
+def use_one_gpu(arguments: TrainingArguments) -> None:
+    """
+    Lets a process that sees several GPUs use the first one, and says so. `Trainer` would divide each batch among them
+    by `torch.nn.DataParallel`, whose losses are not means over the batch; a process for each GPU is also faster.
+    """
+    if arguments.n_gpu > 1:
+        logger.warning(
+            "Of %d GPUs one is used: `accelerate launch` or `torchrun --nproc_per_node %d` uses all.",
+            *(arguments.n_gpu,) * 2,
+        )
+        arguments._n_gpu = 1
+
+
 @dataclass
 class RunArguments(TrainingArguments):
     """
@@ -290,6 +303,7 @@ class RunArguments(TrainingArguments):
         if not (torch.accelerator.is_available() or is_torch_xla_available()):
             self.use_cpu = True
         super().__post_init__()
+        use_one_gpu(self)
         mkldnn = torch.backends.mkldnn.is_available()
         if self.bf16 and self.use_cpu and mkldnn and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
             logger.warning("This processor has no units for bf16: a step takes many times as long as in float32.")
@@ -385,6 +399,11 @@ class FineTuningArguments(RunArguments):
     def __post_init__(self):
         if self.greater_is_better is None and (self.metric_for_best_model or "").removeprefix("eval_") in ERRORS:
             self.greater_is_better = False
+        if self.class_weights is not None and self.label_smoothing_factor > 0:
+            raise ValueError(
+                f"expected label_smoothing_factor of 0 with class_weights, which have a loss of their own, got "
+                f"{self.label_smoothing_factor}"
+            )
         super().__post_init__()
 
 

@@ -79,7 +79,8 @@ def find_row(dataset: Any, collator: Callable[[list[Any]], Mapping[str, Any]], s
     if isinstance(dataset, torch.utils.data.IterableDataset) or not hasattr(dataset, "__len__"):
         return None
     for row in range(len(dataset)):
-        values = collator([dataset[row]])["past_values"][0].to(series.device)
+        # Without labels, which some series may lack.
+        values = collator([{"past_values": dataset[row]["past_values"]}])["past_values"][0].to(series.device)
         if len(values) <= len(series) and values.equal(series[: len(values)]) and not series[len(values) :].any():
             return row
     return None

@@ -49,19 +49,21 @@ class CodewordMetrics:
         # The gain of the one relevant codeword, 1 / log2(rank + 1), is NDCG@10 up to rank 10.
         rank = (logits > logits.gather(-1, codewords[..., None])).sum(-1) + 1
         gains = torch.where(rank <= 10, 1 / torch.log2(rank + 1.0), 0.0)
-        num_masked = masked.sum()
-        counts = logits.new_zeros(self.codebook_size, dtype=torch.float64)
-        counts.scatter_add_(0, codewords.flatten(), masked.flatten().double())
+        num_masked, exact = masked.sum(), _most_exact(logits.device)
+        counts = logits.new_zeros(self.codebook_size, dtype=exact)
+        counts.scatter_add_(0, codewords.flatten(), masked.flatten().to(exact))
         sums = torch.stack(
             [
-                num_masked.double(),
-                ((rank == 1) & masked).sum().double(),
-                (gains.double() * masked).sum(),
-                output["mcc_loss"].double() * num_masked,
-                output["mrr_loss"].double() * num_masked,
+                num_masked.to(exact),
+                ((rank == 1) & masked).sum().to(exact),
+                (gains.to(exact) * masked).sum(),
+                output["mcc_loss"].to(exact) * num_masked,
+                output["mrr_loss"].to(exact) * num_masked,
             ]
         )
         sums = torch.cat([sums, counts])
+        if exact is not torch.float64:
+            sums = sums.cpu().double()
         self.sums = self.sums.to(sums.device) + sums
 
     def compute(self, reduce: Callable[[torch.Tensor], torch.Tensor] | None = None) -> dict[str, float]:
@@ -82,6 +84,11 @@ class CodewordMetrics:
             "codebook_perplexity": torch.special.entr(counts / num_masked).sum().exp().item(),
             "codebook_usage": (counts > 0).double().mean().item(),
         }
+
+
+def _most_exact(device: torch.device) -> torch.dtype:
+    """Returns float64, or float32 for the GPUs of Apple, which have no other."""
+    return torch.float32 if device.type == "mps" else torch.float64
 
 
 class ClassificationMetrics(evaluate.Metric):

@@ -151,8 +151,9 @@ class PreTrainingTrainer(TimeMAETrainer):
         Checks that a linear probe can be fitted on train and scored on validation.
 
         Raises:
-            ValueError: they have no classes as labels, or train has but one.
+            ValueError: they have no classes as labels, or train has but one; or there is no feature extractor.
         """
+        _ = self.feature_extractor
         train = _with_classes(self.train_dataset, "train")
         if len({*train["labels"]}) < 2:
             raise ValueError("expected series of at least two classes in train for a probe, got fewer")
@@ -168,7 +169,7 @@ class PreTrainingTrainer(TimeMAETrainer):
         # A loader draws a seed, which would change the run.
         with torch.random.fork_rng(devices=[]):
             represented = [
-                (extract_features(self.model, rows, self.processing_class, **options), rows["labels"][:])
+                (extract_features(self.model, rows, self.feature_extractor, **options), rows["labels"][:])
                 for rows in (train, dataset)
             ]
         return {f"probe_{name}": value for name, value in probe_scores(*represented).items()}
@@ -231,6 +232,8 @@ class PreTrainingTrainer(TimeMAETrainer):
         return output
 
     def _sum_over_processes(self, sums: torch.Tensor) -> torch.Tensor:
+        if self.accelerator.num_processes == 1:
+            return sums
         return self.accelerator.reduce(sums.to(self.accelerator.device), "sum")
 
 

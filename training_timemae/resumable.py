@@ -302,7 +302,12 @@ def describe_data(dataset: Any, name: str) -> dict[str, Any]:
     if "labels" in dataset.column_names:
         digest = hashlib.sha256()
         for batch in dataset.select_columns(["labels"]).with_format("numpy").iter(10_000):
-            digest.update(np.asarray(batch["labels"]).tobytes())
+            labels = np.asarray(batch["labels"])
+            if labels.dtype == object:  # some series have no labels
+                rows = [None if row is None else np.asarray(row).tolist() for row in labels]
+                digest.update(json.dumps(rows).encode())
+            else:
+                digest.update(labels.tobytes())
         description[f"labels of {name}"] = digest.hexdigest()[:16]
     return description
 

@@ -275,12 +275,22 @@ def make_model(
     model, loading = model_class.from_pretrained(
         model_name_or_path, config=config, ignore_mismatched_sizes=True, output_loading_info=True
     )
-    anew = sorted({*loading["missing_keys"], *(key for key, *_ in loading["mismatched_keys"])})
-    logger.warning("From %s; weights that start anew: %s", model_name_or_path, ", ".join(anew) or "none")
+    anew = {*loading["missing_keys"], *(key for key, *_ in loading["mismatched_keys"])}
+    head = getattr(model, "classifier", None)
+    if head is not None and not _has_same_labels(TimeMAEConfig.from_pretrained(model_name_or_path), config):
+        head.load_state_dict(model_class(config).classifier.state_dict())
+        anew |= {f"classifier.{name}" for name in head.state_dict()}
+    logger.warning("From %s; weights that start anew: %s", model_name_or_path, ", ".join(sorted(anew)) or "none")
     if sequence_length != config.sequence_length:
         model.resize_position_embeddings(sequence_length)
         logger.warning("Position table interpolated from %d to %d steps", config.sequence_length, sequence_length)
     return model
+
+
+def _has_same_labels(saved: TimeMAEConfig, config: TimeMAEConfig) -> bool:
+    """Returns whether the head of a saved model is about the same labels, as far as it names them."""
+    has_names = saved.id2label != TimeMAEConfig(num_labels=saved.num_labels).id2label
+    return saved.id2label == config.id2label or not has_names
 
 
 def publish(

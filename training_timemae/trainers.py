@@ -14,9 +14,12 @@ import datasets
 import torch
 from accelerate.data_loader import DataLoaderShard
 from torch.utils.data import DataLoader, IterableDataset
-from transformers import EarlyStoppingCallback
+from transformers import EarlyStoppingCallback, TrainingArguments
 from transformers.trainer_utils import EvalLoopOutput, EvalPrediction
 
+from feature_extraction_timemae import TimeMAEFeatureExtractor
+
+from .arguments import use_one_gpu
 from .class_weights import WeightedLoss, balanced_weights
 from .compilation import mark_batch_sizes, pad_to_few_lengths, raise_recompile_limit
 from .finite import ADVICE, all_finite, describe_overflow, find_row, iterate_tensors
@@ -88,8 +91,10 @@ class TimeMAETrainer(ResumableTrainer):
     compute_metrics: Callable[[EvalPrediction], dict[str, float]] | None
     compute_loss_func: Callable[..., torch.Tensor] | None
 
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
+    def __init__(self, model: Any = None, args: TrainingArguments | None = None, *others, **kwargs):
+        if args is not None:
+            use_one_gpu(args)
+        super().__init__(model, args, *others, **kwargs)
         self._share: Share | None = None  # what is being evaluated
         self._num_evaluated = 0
         self._fault: str | None = None  # what is wrong with the batch that is being trained on
@@ -105,6 +110,22 @@ class TimeMAETrainer(ResumableTrainer):
             if self.eval_dataset is None:
                 raise ValueError("expected validation series for early stopping, got none (--validation_size)")
             self.add_callback(EarlyStopping(patience))
+
+    @property
+    def feature_extractor(self) -> TimeMAEFeatureExtractor:
+        """
+        What turns series into inputs: the `processing_class`, or else that of the collator.
+
+        Raises:
+            ValueError: there is neither.
+        """
+        extractor = self.processing_class or getattr(self.data_collator, "feature_extractor", None)
+        if extractor is None:
+            raise ValueError(
+                "expected a feature extractor as processing_class, or a TimeMAEDataCollator, which has one, got a "
+                f"{type(self.data_collator).__name__}"
+            )
+        return extractor
 
     def _follow_task(self) -> None:
         """Takes the metrics and the loss that the task and the arguments ask for."""
@@ -220,6 +241,8 @@ class TimeMAETrainer(ResumableTrainer):
             if self.args.average_tokens_across_devices:
                 parts *= self.accelerator.num_processes
             loss = loss * (num_items * parts / num_items_in_batch.clamp(min=1))
+        elif is_divided and num_items == 0:
+            loss = loss * 0
         return (loss, outputs) if return_outputs else loss
 
     # --- Evaluation: one result, however it is divided ---
@@ -243,7 +266,8 @@ class TimeMAETrainer(ResumableTrainer):
             device=self.args.device,
             batch_size=None,  # the data set gives whole batches
             collate_fn=ShareCollator(loader.collate_fn),
-            num_workers=loader.num_workers,
+            # Several would each read a part of a stream, and so in another order.
+            num_workers=min(loader.num_workers, 1) if isinstance(dataset, IterableDataset) else loader.num_workers,
             pin_memory=loader.pin_memory,
             prefetch_factor=loader.prefetch_factor,
             multiprocessing_context=loader.multiprocessing_context,
@@ -394,10 +418,10 @@ def train_head(trainer: TimeMAETrainer, resume_from_checkpoint: str | None = Non
         the metrics of training.
 
     Raises:
-        ValueError: the classifier has attention pooling, see [`TimeMAEHead`].
+        ValueError: the classifier has attention pooling, see [`TimeMAEHead`], or there is no feature extractor.
     """
     trainer.check_resume(resume_from_checkpoint)
-    model, feature_extractor = trainer.model, trainer.processing_class
+    model, feature_extractor = trainer.model, trainer.feature_extractor
     arguments = copy.copy(trainer.args)
     arguments.push_to_hub = False  # only the whole model is of use to others
     # There is nothing of an encoder to compute again; the second is the former name.

@@ -157,3 +157,20 @@ def test_options_that_do_not_go_together(tmp_path):
         load_time_series("JapaneseVowels", Y)
     with pytest.raises(ValueError, match="expected a directory or its zip for file_pattern"):
         load_time_series(X, file_pattern="{label}_{}.csv")
+
+
+def test_groups_of_a_data_frame_are_text():
+    groups = pd.Series([f"s{row // 4}" for row in range(20)])
+    for given in (groups, groups.astype("category")):
+        dataset = load_time_series(np.zeros((20, 6, 2)), labels=np.arange(20) % 2, groups=given, channels_first=False)
+        assert {*dataset["train"]["group"]} | {*dataset["validation"]["group"]} == {*groups}
+    with pytest.raises(TimeSeriesDataError, match="expected 20 numbers or strings, got object"):
+        load_time_series(np.zeros((20, 6, 2)), groups=groups.where(groups != "s1"), channels_first=False)
+
+
+def test_what_is_masked_is_missing():
+    values = np.ma.masked_array(np.arange(24.0, dtype=np.float32).reshape(2, 4, 3), mask=False)
+    values[1, 2, 0] = np.ma.masked
+    for source in (values, list(values)):
+        dataset = load_time_series(source, channels_first=False, validation_size=0)
+        assert np.argwhere(np.isnan(dataset["train"]["past_values"][:])).tolist() == [[1, 2, 0]]

@@ -67,6 +67,23 @@ def test_zip_of_tables(tmp_path, suffix):
     expect_error(zip_folder(tmp_path / "set", tmp_path / "set.zip"), f"set.zip/train.{suffix}")
 
 
+def test_a_zip_that_another_process_unpacks_meanwhile(tmp_path, monkeypatch):
+    (tmp_path / "set").mkdir()
+    make_wide().to_csv(tmp_path / "set" / "train.csv", index=False)
+    path = zip_folder(tmp_path / "set", tmp_path / "set.zip")
+    extract, others = zipfile.ZipFile.extractall, []
+
+    def extract_second(archive, folder):
+        if not others:
+            others.append(folder)
+            load_time_series(path, ignore_columns="name", validation_size=0)
+        extract(archive, folder)
+
+    monkeypatch.setattr(zipfile.ZipFile, "extractall", extract_second)
+    assert len(load_time_series(path, ignore_columns="name", validation_size=0)["train"]) == 20
+    assert others
+
+
 def test_shared_raw_layouts():
     layouts = shared_data() / "raw_layouts"
     har = load_time_series(layouts / "uci_har_dataset_sample.zip", validation_size=0)

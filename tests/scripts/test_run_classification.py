@@ -26,8 +26,9 @@ def test_a_frozen_encoder_has_no_learning_rate(run_script):
 
 
 @pytest.mark.slow
-def test_a_head_resumes(run_script, tmp_path):
-    command = ["run_classification.py", "--freeze_encoder"]
+@pytest.mark.parametrize("head_init", ["random", "probe"])
+def test_a_head_resumes(run_script, tmp_path, head_init):
+    command = ["run_classification.py", "--freeze_encoder", *flags(head_init=head_init)]
     command += flags(dataset="JapaneseVowels", output_dir="head", num_train_epochs=2, classifier_dropout=0.1, **SMALL)
     command += flags(per_device_train_batch_size=128)
     run_script(*command)

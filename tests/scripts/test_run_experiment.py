@@ -146,6 +146,7 @@ def test_an_experiment_on_a_folder_of_recordings(run_script, tmp_path):
         "output_dir": "experiment",
         "pretraining_epochs": 1,
         "fine_tuning_epochs": 1,
+        "validation_size": 0,
         "pretraining_arguments": "--hidden_size 16 --num_hidden_layers 1 --decoder_num_hidden_layers 1",
     }
     reading = "--file_pattern '{label}/{group}.csv' --window 30"

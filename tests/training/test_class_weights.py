@@ -81,3 +81,21 @@ def test_a_trainer_weighs_however_a_batch_is_divided_and_after_a_resume(tiny_con
     torch.testing.assert_close(train("stopped", 8, 1, resume_from_checkpoint=True), whole, rtol=0, atol=0)
     with pytest.raises(ValueError, match=r"another class_weights \(before: balanced, now: None\)"):
         train("stopped", 8, 1, weights=None, resume_from_checkpoint=True)
+
+
+def test_a_series_that_only_fills_up_a_batch_does_not_count(tiny_config, tmp_path):
+    trainer = TimeMAETrainer(
+        TimeMAEForTimeSeriesClassification(tiny_config),
+        FineTuningArguments(str(tmp_path), class_weights="balanced", eval_strategy="no", load_best_model_at_end=False),
+        train_dataset=RARE,
+        data_collator=TimeMAEDataCollator(TimeMAEFeatureExtractor(3)),
+    )
+    batch = trainer.data_collator([RARE[0]])
+    assert trainer.compute_loss(trainer.model, dict(batch), num_items_in_batch=torch.tensor(4)) > 0
+    filler = {**batch, "is_filler": True}
+    assert trainer.compute_loss(trainer.model, filler, num_items_in_batch=torch.tensor(4)) == 0
+
+
+def test_weights_and_smoothing_together_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="expected label_smoothing_factor of 0 with class_weights.* got 0.1"):
+        FineTuningArguments(str(tmp_path), class_weights="balanced", label_smoothing_factor=0.1)

@@ -9,6 +9,7 @@ from transformers import EvalPrediction
 from training_timemae import (
     CodewordMetrics,
     classification_metrics,
+    metrics,
     regression_metrics,
 )
 
@@ -69,3 +70,16 @@ def test_no_metric_of_predictions_that_are_not_finite(metrics):
     predictions[2] = np.nan
     with pytest.raises(FloatingPointError, match="NaN or infinity for 1 of 4 series, the first of them series 2"):
         metrics(EvalPrediction(predictions, np.zeros(4)))
+
+
+def test_codeword_metrics_where_there_is_no_float64(monkeypatch):
+    assert metrics._most_exact(torch.device("mps")) is torch.float32
+    output = as_output(torch.randn(40, 3, 30), torch.randint(30, (40, 3)))
+    computed = {}
+    for dtype in (torch.float64, torch.float32):
+        monkeypatch.setattr(metrics, "_most_exact", lambda _, dtype=dtype: dtype)
+        kept = CodewordMetrics(30)
+        kept.update(output)
+        assert kept.sums.dtype == torch.float64
+        computed[dtype] = kept.compute()
+    assert computed[torch.float32] == pytest.approx(computed[torch.float64])

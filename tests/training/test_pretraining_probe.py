@@ -5,7 +5,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from test_trainers import pretrain
 from transformers import EarlyStoppingCallback
 
-from timemae import TimeMAEForPreTraining, extract_features, probe_scores
+from timemae import TimeMAEFeatureExtractor, TimeMAEForPreTraining, extract_features, probe_scores
 from training_timemae import FineTuningArguments, PreTrainingArguments, PreTrainingTrainer, TimeMAEDataCollator
 
 
@@ -52,6 +52,16 @@ def test_a_probe_needs_classes(few, vowels_config, tmp_path):
         trainer = pretrain(few, vowels_config, tmp_path)
         trainer.train_dataset = numbers
         trainer.check_probe()
+
+
+def test_a_probe_needs_a_feature_extractor(few, vowels_config, tmp_path):
+    collator = TimeMAEDataCollator(TimeMAEFeatureExtractor(12))
+    arguments = PreTrainingArguments(tmp_path, eval_probe=True, use_cpu=True, disable_tqdm=True)
+    splits = {"train_dataset": few["train"], "eval_dataset": few["validation"]}
+    trainer = PreTrainingTrainer(TimeMAEForPreTraining(vowels_config), arguments, collator, **splits)
+    assert trainer.evaluate()["eval_probe_accuracy"] > 0
+    with pytest.raises(ValueError, match="expected a feature extractor as processing_class.* got a function"):
+        PreTrainingTrainer(TimeMAEForPreTraining(vowels_config), arguments, lambda rows: collator(rows), **splits)
 
 
 def test_no_loss_chooses_a_checkpoint_unseen(tmp_path):

@@ -9,11 +9,13 @@ import pytest
 import safetensors.torch
 import torch
 from accelerate.data_loader import prepare_data_loader, skip_first_batches
+from datasets import Dataset, Features, List, Value
 from test_trainers import classifier_trainer, pretrain
 from torch.utils.data import DataLoader
 
 from timemae import TimeMAEForTimeSeriesClassification
 from training_timemae import find_checkpoint
+from training_timemae.resumable import describe_data
 
 
 @pytest.fixture
@@ -115,6 +117,16 @@ def test_another_run_is_refused(run, vowels, vowels_config, tmp_path):
     vowels_config.num_attention_heads = 4
     run(max_steps=3, logging_steps=1, logging_strategy="steps", save_total_limit=1).train(True)
     assert [path.name for path in (tmp_path / "run").glob("checkpoint-*")] == ["checkpoint-3"]
+
+
+def test_data_are_known_again_by_their_labels():
+    def described(*labels):
+        features = Features(past_values=List(List(Value("float32"))), labels=List(Value("bool"), length=2))
+        rows = {"past_values": [[[0.0]]] * len(labels), "labels": [*labels]}
+        return describe_data(Dataset.from_dict(rows, features=features), "train")
+
+    assert described([True, False], None) == described([True, False], None)
+    assert described([True, False], None) != described(None, [True, False])
 
 
 @pytest.mark.slow

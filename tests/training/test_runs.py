@@ -7,7 +7,13 @@ import torch
 
 from data_timemae import load_time_series, summarise
 from text_encoder_timemae import load_text_encoder_config
-from timemae import TimeMAEConfig, TimeMAEFeatureExtractor, TimeMAEForPreTraining, TimeMAEModel
+from timemae import (
+    TimeMAEConfig,
+    TimeMAEFeatureExtractor,
+    TimeMAEForPreTraining,
+    TimeMAEForTimeSeriesClassification,
+    TimeMAEModel,
+)
 from training_timemae import (
     DataArguments,
     ModelArguments,
@@ -45,6 +51,28 @@ def test_feature_extractor_of_a_model_on_the_hub(vowels, tmp_path, monkeypatch, 
     assert "owner/name has no preprocessor_config.json" in caplog.text
     TimeMAEFeatureExtractor(12, normalization="series").save_pretrained(repository / "snapshots" / ("0" * 40))
     assert make_feature_extractor(vowels, saved="owner/name").normalization == "series"
+
+
+def test_a_head_of_other_classes_starts_anew(tmp_path, caplog):
+    """By their names: the head of `run` and `walk` says nothing of `jump` and `walk`."""
+
+    def config(*names):
+        return TimeMAEConfig(hidden_size=16, num_hidden_layers=1, id2label=dict(enumerate(names)))
+
+    for names, others, is_kept in (
+        (("run", "walk"), ("run", "walk"), True),
+        (("run", "walk"), ("jump", "walk"), False),
+        (("run", "walk"), ("walk", "run"), False),
+        (("LABEL_0", "LABEL_1"), ("run", "walk"), True),  # of no names
+    ):
+        saved = TimeMAEForTimeSeriesClassification(config(*names))
+        saved.save_pretrained(tmp_path)
+        caplog.clear()
+        arguments = ModelArguments(model_name_or_path=str(tmp_path))
+        model = make_model(TimeMAEForTimeSeriesClassification, config(*others), arguments)
+        assert model.classifier.weight.equal(saved.classifier.weight) == is_kept
+        assert ("anew: none" in caplog.text) == is_kept and ("classifier.weight" in caplog.text) != is_kept
+        assert model.timemae.embeddings.position_embeddings.equal(saved.timemae.embeddings.position_embeddings)
 
 
 def test_a_configuration_alone_has_no_feature_extractor(vowels, vowels_config, tmp_path, caplog):

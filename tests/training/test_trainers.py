@@ -6,7 +6,7 @@ import torch
 from accelerate.data_loader import SeedableRandomSampler, prepare_data_loader
 from safetensors.torch import load_file
 from torch.utils.data import DataLoader
-from transformers import Trainer, TrainerCallback
+from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from timemae import TimeMAEForPreTraining, TimeMAEForTimeSeriesClassification
 from training_timemae import (
@@ -379,6 +379,22 @@ def test_a_loss_that_is_not_finite_ends_training(vowels, vowels_config, tmp_path
         trainer.train()
     assert all(weight.isfinite().all() for weight in model.state_dict().values())
     assert not list(tmp_path.glob("checkpoint-*"))
+
+
+def test_a_loss_that_is_not_finite_among_series_without_labels(vowels, vowels_config, tmp_path):
+    train = vowels["train"].remove_columns("labels").add_column("labels", [None] * 36 + [1] * 180)
+    train = train.cast_column("labels", vowels["train"].features["labels"]).with_format("time_series")
+    bad = {"train": with_huge_value(train, 37, channel=4), "validation": vowels["validation"]}
+    with pytest.raises(FloatingPointError, match="series 37 of train"):
+        unnormalised(bad, TimeMAEForPreTraining(vowels_config), tmp_path).train()
+
+
+def test_of_several_gpus_one_is_used(vowels, vowels_config, tmp_path, caplog):
+    arguments = TrainingArguments(tmp_path, use_cpu=True)
+    arguments._n_gpu = 2
+    trainer = TimeMAETrainer(TimeMAEForTimeSeriesClassification(vowels_config), arguments)
+    assert trainer.args.n_gpu == 1 and trainer.args.train_batch_size == arguments.per_device_train_batch_size
+    assert "Of 2 GPUs one is used: `accelerate launch`" in caplog.text
 
 
 def test_a_gradient_that_is_not_finite_ends_training_and_leaves_the_checkpoint(vowels, vowels_config, tmp_path):
