@@ -305,8 +305,11 @@ class TimeMAEConfig(PreTrainedConfig):
         if "problem_type" in kwargs:  # before the library looks whether it fits the labels
             config_dict = {**config_dict, "problem_type": kwargs["problem_type"]}
         if "id2label" in kwargs:
+            kwargs["id2label"] = {int(index): label for index, label in kwargs["id2label"].items()}  # JSON has strings
             kwargs.setdefault("label2id", {label: index for index, label in kwargs["id2label"].items()})
-        return super().from_dict(config_dict, **kwargs)
+        made = super().from_dict(config_dict, **kwargs)
+        (made[0] if isinstance(made, tuple) else made).validate()  # with what was given anew
+        return made
 
     @classmethod
     def from_json_file(cls, json_file: str | os.PathLike) -> "TimeMAEConfig":

@@ -84,7 +84,7 @@ def group_sizes(config: TimeMAEConfig) -> tuple[int, int, int]:
 
 
 class TimeMAEStatisticsEmbedding(nn.Linear):
-    """A linear map of what [`describe_patches`] returns."""
+    """A linear map of what [`describe_patches`] returns, side by side."""
 
     def __init__(self, config: TimeMAEConfig):
         self.group_sizes = group_sizes(config)
@@ -94,16 +94,6 @@ class TimeMAEStatisticsEmbedding(nn.Linear):
         """Lets each of the three groups bring a variance of 1/3, as the patch convolution does."""
         for group in self.weight.split(self.group_sizes, dim=1):
             init.normal_(group, std=(3 * max(1, group.shape[1])) ** -0.5)  # patches of one step have no spectrum
-
-    def forward(self, patches: torch.Tensor, observed: torch.Tensor | None = None) -> torch.Tensor:
-        """
-        Args:
-            patches, observed: as [`describe_patches`] takes them.
-
-        Returns:
-            embeddings `(batch_size, num_patches, hidden_size)`.
-        """
-        return super().forward(torch.cat(describe_patches(patches, observed), dim=-1).to(self.weight.dtype))
 
 
 class TimeMAEEmbeddings(nn.Module):
@@ -143,8 +133,9 @@ class TimeMAEEmbeddings(nn.Module):
 
         patch_embeddings = self.patch_embeddings(patches.flatten(1, 2).to(self.patch_embeddings.weight.dtype))
         if self.statistics_embeddings is not None:
+            statistics = torch.cat(describe_patches(patches.float(), observed), dim=-1).to(patch_embeddings.dtype)
             # The sum of four parts of equal variance has twice their deviation; the half of it has that of one.
-            patch_embeddings = (patch_embeddings + self.statistics_embeddings(patches.float(), observed)) / 2
+            patch_embeddings = (patch_embeddings + self.statistics_embeddings(statistics)) / 2
         hidden_states = patch_embeddings
         if self.position_embeddings is not None:
             hidden_states = patch_embeddings + self.position_embeddings[: patch_embeddings.shape[1]]

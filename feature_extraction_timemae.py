@@ -70,6 +70,13 @@ def find_malformed(values: np.ndarray, lengths: np.ndarray) -> Malformed | None:
     return None
 
 
+def fill_masked(values: Any) -> Any:
+    """Returns numbers of a masked array of NumPy with NaN where they are masked, anything else as it is."""
+    if isinstance(values, np.ma.MaskedArray) and values.dtype.kind in "iuf":
+        return np.where(np.ma.getmaskarray(values), np.nan, values.data)
+    return values
+
+
 class TimeMAEFeatureExtractor(FeatureExtractionMixin):
     r"""
     Normalises series, pads them to the longest of a batch and says which values were observed.
@@ -283,10 +290,8 @@ class TimeMAEFeatureExtractor(FeatureExtractionMixin):
         Raises:
             ValueError: a DataFrame lacks a channel, or holds text.
         """
-        if isinstance(series, np.ma.MaskedArray):
-            return np.where(np.ma.getmaskarray(series), np.nan, series.data)
         if not hasattr(series, "columns"):
-            return np.asarray(series)
+            return np.asarray(fill_masked(series))
         if self.channel_names is not None:
             names = [str(name) for name in series.columns]
             if not set(self.channel_names) <= set(names):

@@ -378,13 +378,15 @@ class TimeMAEPreTrainedModel(TextEncoderMixin, PreTrainedModel):
         interpolation between its rows; the first and the last row keep their values. Sets `config.sequence_length`.
 
         Raises:
-            ValueError: `sequence_length` is smaller than a patch.
+            ValueError: `sequence_length` is smaller than a patch, or a transformers encoder has fewer positions.
         """
         if sequence_length < self.config.patch_length:
             raise ValueError(
                 f"expected `sequence_length` of at least `patch_length`, {self.config.patch_length}, "
                 f"got {sequence_length}"
             )
+        if self.config.encoder_config is not None:
+            self.base_model.encoder.check_length(sequence_length)
         self.config.sequence_length = sequence_length
         for module in self.modules():
             if isinstance(module, (TimeMAEEmbeddings, TimeMAEDecoder)) and module.position_embeddings is not None:
@@ -434,6 +436,9 @@ class TimeMAEModel(TimeMAEPreTrainedModel):
             ValueError: wrong shape, type or number of channels, a series that is too long, empty or without an
                 observed value, NaN or infinity that the mask does not declare missing.
         """
+        kwargs = {name: value for name, value in kwargs.items() if value is not None}  # PEFT gives what is for text
+        if "attention_mask" in kwargs:
+            raise ValueError("expected a mask of the values as past_observed_mask, got attention_mask")
         _, hidden_states, patch_mask = self.embeddings(past_values, past_observed_mask)
         patch_ids = torch.arange(hidden_states.shape[1], device=hidden_states.device).expand(
             hidden_states.shape[0], -1
@@ -779,7 +784,10 @@ class TimeMAEForTimeSeriesClassification(TimeMAEPreTrainedModel):
         )
 
     def compute_loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Cross-entropy, binary cross-entropy or squared error, by `problem_type`; a mean over the batch."""
+        """
+        Cross-entropy, binary cross-entropy or squared error, by `config.problem_type`, which the labels set where it
+        is None, as in the classifiers of transformers; a mean over the batch.
+        """
         check_tensors(labels=labels)
         problem_type = self.config.problem_type
         if problem_type is None:
@@ -789,6 +797,7 @@ class TimeMAEForTimeSeriesClassification(TimeMAEPreTrainedModel):
                 problem_type = "multi_label_classification"
             else:
                 problem_type = "single_label_classification"
+            self.config.problem_type = problem_type  # so that a pipeline knows it
 
         if problem_type == "single_label_classification":
             self._check_class_labels(labels, len(logits))

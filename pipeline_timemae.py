@@ -121,7 +121,7 @@ class TimeSeriesClassificationPipeline(ChunkPipeline):
             raise ValueError(f"expected a series, or several in a list, a dict or a column, got {inputs!r}")
         if hasattr(inputs, "columns"):  # a DataFrame
             return False
-        if len(inputs) > 0 and isinstance(inputs[0], Mapping):
+        if len(inputs) > 0 and isinstance(next(iter(inputs)), Mapping):
             return True
         return self.feature_extractor.is_batched(inputs)
 
@@ -178,8 +178,7 @@ class TimeSeriesClassificationPipeline(ChunkPipeline):
                 raise ValueError(f"expected a row with past_values, got {sorted(series)} in series {index}")
             series = series["past_values"]
         try:
-            array = self.feature_extractor.as_array(series) if hasattr(series, "columns") else series
-            array = np.asarray(array, dtype=np.float32)  # None becomes NaN
+            array = np.asarray(self.feature_extractor.as_array(series), dtype=np.float32)  # None becomes NaN
         except (TypeError, ValueError) as error:
             raise ValueError(
                 f"expected numbers of shape (time, {self.feature_extractor.num_channels}) in series {index}: {error}"
@@ -252,7 +251,7 @@ def logits_to_scores(logits: torch.FloatTensor, problem_type: str | None) -> tor
         `torch.FloatTensor` of that shape: probabilities that sum to one, for several labels a series one probability
         each, or the predicted numbers as they are.
     """
-    if problem_type == "regression" or logits.shape[-1] == 1:
+    if problem_type == "regression" or (problem_type is None and logits.shape[-1] == 1):
         return logits
     return logits.sigmoid() if problem_type == "multi_label_classification" else logits.softmax(-1)
 

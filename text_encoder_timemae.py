@@ -17,11 +17,11 @@ from transformers.utils import TransformersKwargs, logging
 
 
 try:
-    from .configuration_timemae import UNIT_VARIANCE_SCALE, TimeMAEConfig
+    from .configuration_timemae import UNIT_VARIANCE_SCALE, TimeMAEConfig, count_patches
 except ImportError:
     if __package__:
         raise
-    from configuration_timemae import UNIT_VARIANCE_SCALE, TimeMAEConfig
+    from configuration_timemae import UNIT_VARIANCE_SCALE, TimeMAEConfig, count_patches
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -183,7 +183,9 @@ class TimeMAETextEncoder(nn.Module):
         self.config = config
         encoder_config = config.encoder_config
         check_text_encoder(encoder_config)
-        self.model = AutoModel.from_config(encoder_config, **without_pooler(encoder_config))
+        # In the type of the model around it, whatever the checkpoint was saved in.
+        dtype = torch.get_default_dtype()
+        self.model = AutoModel.from_config(encoder_config, dtype=dtype, **without_pooler(encoder_config))
         self.model.set_input_embeddings(None)
         # The states of all layers, while a forward pass collects them. `output_hidden_states` of the encoder would do
         # so too, but not in compiled code, and it would keep the models around this one from recording theirs.
@@ -196,18 +198,23 @@ class TimeMAETextEncoder(nn.Module):
         positions = getattr(getattr(self.model, "embeddings", None), "position_embeddings", None)
         padding_index = getattr(positions, "padding_idx", None)
         self.first_position = 0 if padding_index is None else padding_index + 1
-        num_positions = encoder_config.max_position_embeddings - self.first_position
-        if config.num_patches > num_positions:
-            raise ValueError(
-                f"expected at most {num_positions} patches, as many as the {encoder_config.model_type!r} encoder has "
-                f"positions, got {config.num_patches}: `sequence_length` {config.sequence_length}, "
-                f"`patch_length` {config.patch_length}"
-            )
+        self.check_length(config.sequence_length)
         self.projection_in = self.projection_out = None
         if config.encoder_projection:
             input_size = getattr(encoder_config, "embedding_size", encoder_config.hidden_size)
             self.projection_in = nn.Linear(config.hidden_size, input_size)
             self.projection_out = nn.Linear(encoder_config.hidden_size, config.hidden_size)
+
+    def check_length(self, sequence_length: int) -> None:
+        """Raises ValueError if series of so many time steps have more patches than the encoder has positions."""
+        encoder_config, patch_length = self.config.encoder_config, self.config.patch_length
+        num_patches = count_patches(sequence_length, patch_length)
+        num_positions = encoder_config.max_position_embeddings - self.first_position
+        if num_patches > num_positions:
+            raise ValueError(
+                f"expected at most {num_positions} patches, as many as the {encoder_config.model_type!r} encoder has "
+                f"positions, got {num_patches}: `sequence_length` {sequence_length}, `patch_length` {patch_length}"
+            )
 
     def forward(
         self,

@@ -271,6 +271,10 @@ def _read(source: Any, labels: Any, groups: Any, options: Options) -> tuple[dict
         )
     if isinstance(source, Dataset | DatasetDict):
         place = "the data set in memory"
+        if options.channels_first:
+            raise ValueError(
+                "expected channels_first with arrays, got it with a data set, whose series are (time, channels)"
+            )
         return read_tables(source, options.roles, place), place
     if isinstance(source, Mapping):
         place = ", ".join(str(path) for path in source.values())

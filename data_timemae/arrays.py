@@ -17,7 +17,7 @@ from .precision import Loss, warn_of_losses
 from .unpacking import check_unpacked, unpack_limit
 
 
-ARRAY_NAMES = {"train": ["train"], "validation": ["val", "validation"], "test": ["test"]}  # X_train, X_val ...
+ARRAY_NAMES = {"train": ["train"], "validation": ["val", "validation", "valid", "dev"], "test": ["test"]}  # X_train
 GROUP_KINDS = ("subject", "recording", "group")
 
 

@@ -174,6 +174,11 @@ def is_number(text: str) -> bool:
 # --- Columns ---
 
 
+def trim(column: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    """Returns text without the spaces around it, and what is no text as it is."""
+    return pc.utf8_trim_whitespace(column) if pa.types.is_string(column.type) else column
+
+
 def storage_type(arrow_type: pa.DataType) -> pa.DataType:
     """Returns the type in which values are stored, of arrays (`Array2D`) that of lists."""
     return getattr(arrow_type, "storage_type", arrow_type)

@@ -1,8 +1,11 @@
 # Copyright 2026 The TimeMAE for Hugging Face authors. Licensed under the Apache License, Version 2.0.
 """Columns of tables: which hold the values, and these as numbers."""
 
+import logging
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +17,8 @@ from .errors import TimeSeriesDataError
 from .labels import check_codes, encode_labels
 from .roles import Roles
 
+
+logger = logging.getLogger(__name__)
 
 ROWS_AT_A_TIME = 100_000  # of a long table
 PACKED = "(values)"  # the column of lists in which columns of numbers are packed
@@ -79,7 +84,45 @@ def find_values(schema: pa.Schema, roles: Roles, place: str) -> Values:
                 f"{place}, {name!r}: expected numbers or lists of numbers, got {found}: name the columns of values "
                 "with value_columns, and make a column of each field that is wanted"
             )
-    return Values(names, not holds_lists(types[0]), "row" if roles.is_long else "series")
+    is_packed = not holds_lists(types[0])
+    if is_packed and not roles.is_long and not roles.values:
+        names = _order_steps(names, place)
+    return Values(names, is_packed, "row" if roles.is_long else "series")
+
+
+def _order_steps(names: tuple[str, ...], place: str) -> tuple[str, ...]:
+    """Returns columns that are time steps in the order of the numbers in their names, and warns where it is another
+    than that of the table, or where not all names are numbered alike."""
+    found = {name: re.fullmatch(r"(.*?)([+-]?\d+(?:\.\d+)?(?:e[+-]?\d+)?)", name.strip()) for name in names}
+    numbers = {name: float(match[2]) for name, match in found.items() if match}
+    prefixes = {match[1]: name for name, match in reversed(found.items()) if match}  # of each the first name
+    if 2 * len(numbers) <= len(names) or any(prefix[:1].isdigit() for prefix in prefixes):  # dates
+        return names
+    if len(prefixes) > 1 or len(numbers) < len(names):
+        several = [*reversed(prefixes.values())] if len(prefixes) > 1 else []
+        logger.warning(
+            "%s: each row is read as one channel of %d steps, in the order of the columns, though not all of them are "
+            "numbered alike: %s. Leave out what is no step with ignore_columns, or name the steps in order with "
+            "value_columns; several channels are read from one column of lists each.",
+            place,
+            len(names),
+            some([*several, *(name for name in names if name not in numbers)]),
+        )
+        return names
+    steps = list(pairwise(numbers.values()))
+    if all(low < high for low, high in steps) or all(low > high for low, high in steps):  # backwards, such as lags
+        return names
+    if all("-" in name for name in names):  # before the number of a step, not of a time before zero
+        numbers = {name: abs(number) for name, number in numbers.items()}
+    ordered = tuple(sorted(names, key=lambda name: numbers[name]))
+    logger.warning(
+        "%s: the columns from %r to %r are read as time steps in the order of their numbers, not in that of the "
+        "table. value_columns gives another order.",
+        place,
+        ordered[0],
+        ordered[-1],
+    )
+    return ordered
 
 
 def check_columns(expected: Iterable[str], names: list[str], place: str) -> None:

@@ -3,14 +3,18 @@
 
 import csv
 from collections.abc import Collection, Iterable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
 from .arrow import is_number
+from .columns import some
 from .errors import TimeSeriesDataError, parsing
+from .roles import usual_role
 
 
 UNNAMED = "Unnamed: "  # and a number: a column without a name, as pandas calls it
@@ -21,12 +25,49 @@ def read_header(path: Path) -> list[str]:
     """Returns the column names of a CSV file; one without a name gets one that begins with `UNNAMED`.
 
     Raises:
-        TimeSeriesDataError: the first line does not hold distinct names.
+        TimeSeriesDataError: the first line does not hold distinct names, or it holds numbers that do not increase.
     """
-    names = [name or f"{UNNAMED}{index}" for index, name in enumerate(_read_first_line(path))]
+    cells = _read_first_line(path)
+    if _are_values([cell for cell in cells if cell]):
+        raise TimeSeriesDataError(
+            f"{path}, line 1: expected column names, got the numbers {some(cells)}: put a line of names before it, or "
+            "save an array without names with numpy.save, as .npy"
+        )
+    names = [name or f"{UNNAMED}{index}" for index, name in enumerate(cells)]
     if not names or len(set(names)) < len(names):
         raise TimeSeriesDataError(f"{path}, line 1: expected distinct column names, got {names}")
     return names
+
+
+def read_schema(path: Path) -> pa.Schema:
+    """Returns the columns of a CSV file, see `text_schema`."""
+    names = read_header(path)
+    with parsing(path, "comma-separated values"), path.open(newline="", encoding="utf-8-sig") as file:
+        rows = csv.reader(file)
+        next(rows)
+        return text_schema(names, next((row for row in rows if row), []))
+
+
+def text_schema(names: list[str], first_row: list[str]) -> pa.Schema:
+    """Returns columns of text; only those that have the name of an index and begin with a date are time stamps."""
+    types = dict.fromkeys(names, pa.string())
+    for name, cell in zip(names, first_row, strict=False):
+        usual = None if is_number(cell) else usual_role(name)
+        if usual is not None and usual[0] == "index" and _is_date(cell):
+            types[name] = pa.timestamp("ns")
+    return pa.schema(types.items())
+
+
+def _is_date(cell: str) -> bool:
+    return not pd.isna(pd.to_datetime(cell, format="ISO8601", errors="coerce"))
+
+
+def _are_values(cells: list[str]) -> bool:
+    """Returns whether cells are numbers that are no names: those that count columns, or times, increase."""
+    if not all(map(is_number, cells)):
+        return False
+    numbers = [float(cell) for cell in cells]
+    return not all(low < high for low, high in pairwise(numbers))
 
 
 def _read_first_line(path: Path) -> list[str]:

@@ -60,12 +60,16 @@ def read_memory(
         return _read_frames(pairs, groups, roles)
     if True in are_frames:
         raise TimeSeriesDataError("expected DataFrames for all splits or for none")
+    said = {*roles.columns.values(), *(roles.values or ()), *roles.ignored}
+    if said:
+        raise ValueError(
+            f"expected names of columns with a DataFrame or a table, got {sorted(said)} with arrays or lists of series"
+        )
     channels_first = _are_channels_first(pairs, channels_first)
     arrays, names = {}, None
     for split, (series, of_series) in pairs.items():
         place = f"X, {split}" if len(pairs) > 1 else "X"
-        read, found = _read_series(series, channels_first, place)
-        names = names or found
+        read, names = _read_series(series, channels_first, place, names)
         arrays[split] = Arrays(read, _read_labels(of_series, roles.windowed), _read_ids(groups), place)
     return encode_arrays(arrays, "X", labels_per_step=roles.windowed, channels=names, task=roles.task)
 
@@ -93,14 +97,18 @@ def _are_channels_first(pairs: Mapping[str, tuple[Any, Any]], said: bool | None)
     return len(first) == 1 and len(second) > 1
 
 
-def _read_series(source: Any, channels_first: bool, place: str) -> tuple[Any, list[str] | None]:
-    """Returns series of shape `(time, channels)`, and the names of the channels where they are DataFrames."""
+def _read_series(
+    source: Any, channels_first: bool, place: str, names: list[str] | None
+) -> tuple[Any, list[str] | None]:
+    """Returns series of shape `(time, channels)`, and the names of the channels where they are DataFrames: `names` if
+    they are known, else those of the first.
+    """
     if not _is_list(source):
         return add_channel_axis(_to_numpy(source), channels_first, place), None
     if len(source) == 0:
         raise TimeSeriesDataError(f"{place}: expected at least one series, got none")
     if all(map(_is_frame, source)):
-        names = [str(name) for name in source[0].columns]
+        names = names or [str(name) for name in source[0].columns]
         for row, case in enumerate(source):
             if {str(name) for name in case.columns} != set(names):
                 raise TimeSeriesDataError(f"{place}: series {row}: expected channels {names}, got {[*case.columns]}")
@@ -127,8 +135,9 @@ def _is_frame(case: Any) -> bool:
 
 
 def _to_numpy(values: Any) -> np.ndarray:
-    if isinstance(values, np.ma.MaskedArray) and values.dtype.kind in "iuf":
-        return np.where(np.ma.getmaskarray(values), np.nan, values.data)
+    from feature_extraction_timemae import fill_masked  # it imports transformers, which takes seconds
+
+    values = fill_masked(values)
     return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
 
 
@@ -149,8 +158,9 @@ def _read_ids(ids: Any) -> np.ndarray | None:
     """Returns labels or groups as an array."""
     if ids is None:
         return None
-    if isinstance(ids, list) and any(one is None for one in ids):
-        return np.array(ids, dtype=object)
+    is_mixed = isinstance(ids, list) and any(isinstance(one, str) for one in ids)
+    if isinstance(ids, list) and any(one is None or (is_mixed and one != one) for one in ids):
+        return np.array([None if is_mixed and one != one else one for one in ids], dtype=object)
     array = _to_numpy(ids)
     is_text = array.dtype == object and all(isinstance(one, str) for one in array.flat)
     return array.astype(str) if is_text else array

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import ClassLabel, List, Value
 
-from .arrow import is_number
+from .arrow import is_number, trim
 from .errors import TimeSeriesDataError
 
 
@@ -87,17 +87,24 @@ def label_feature(
             num_labels,
             f", of which one is {min(words)!r}" if words else "",
         )
+    by_number: dict[float, list[str]] = {}
+    for name in sorted(numbers & names):
+        by_number.setdefault(float(name), []).append(name)
+    alike = [found for found in by_number.values() if len(found) > 1]
+    if alike:
+        logger.warning("%s: %s are taken as different classes: if they are the same, write them alike.", place, alike)
     return ClassLabel(names=sorted(names) if words else sorted(names, key=lambda name: (float(name), name)))
 
 
 def _to_names(labels: pa.Array, place: str) -> pa.Array:
-    """Returns the names that labels have as classes: whole numbers without a point, and null for NaN."""
+    """Returns the names that labels have as classes: whole numbers without a point, text without spaces around it, and
+    null for NaN."""
     try:
         if pa.types.is_floating(labels.type):
             if pa.types.is_float16(labels.type):
                 labels = labels.cast(pa.float32())
             labels = pc.if_else(pc.is_nan(labels), None, pc.add(labels, pa.scalar(0, labels.type)))  # no minus zero
-        return labels.cast(pa.string())
+        return trim(labels.cast(pa.string()))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise TimeSeriesDataError(f"{place}: expected numbers or text as labels, got {labels.type}") from error
 
@@ -158,7 +165,7 @@ def encode_labels(
 
 def number_classes(feature: ClassLabel) -> dict[str, int]:
     """Returns the index of each class."""
-    return {name: index for index, name in enumerate(feature.names)}
+    return {name.strip(): index for index, name in enumerate(feature.names)}
 
 
 def _class_indices(labels: pa.Array, codes: dict[str, int], locate: Callable[[int], str]) -> pa.Array:

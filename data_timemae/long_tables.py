@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from datasets import Dataset, List
 from datasets.fingerprint import Hasher
 
-from .arrow import encode_series, is_number
+from .arrow import encode_series, is_number, trim
 from .columns import PACKED, ROWS_AT_A_TIME, ColumnMapping, find_series, to_floats
 from .errors import TimeSeriesDataError, parsing
 from .intervals import (
@@ -115,7 +115,7 @@ def _gather_batch(
             labels = _take_label_per_series(labels.flatten(), starts, first_row, where)
         converted["labels"] = labels
     if "group" in target:
-        groups = rows[roles["group"]].combine_chunks().cast(target["group"].pa_type)
+        groups = trim(rows[roles["group"]].combine_chunks().cast(target["group"].pa_type))
         where = f"{place}, {roles['group']!r}"
         converted["group"] = _take_one_per_series(groups, starts, lengths, first_row, where)
     return pa.table(converted, schema=schema)
@@ -159,12 +159,12 @@ def check_times(column: pa.ChunkedArray, starts: np.ndarray, first_row: int, pla
     """Checks that times increase within each series.
 
     Args:
-        column: Numbers or time stamps, or text that reads as such.
+        column: Numbers, time stamps or durations, or text that reads as numbers or time stamps.
         starts: The first row of each series.
         first_row, place: Where the column comes from, for errors.
 
     Returns:
-        The times, numbers or `datetime64`.
+        The times, numbers or `datetime64`; durations in seconds.
 
     Raises:
         TimeSeriesDataError: a time is missing, malformed, or not after the one before.
@@ -173,6 +173,8 @@ def check_times(column: pa.ChunkedArray, starts: np.ndarray, first_row: int, pla
     missing = times.isna()
     if missing.any():
         raise TimeSeriesDataError(f"{place}: row {first_row + np.argmax(missing)} has no time")
+    if pd.api.types.is_timedelta64_dtype(times):
+        times = times.dt.total_seconds()
     if not pd.api.types.is_numeric_dtype(times):
         with parsing(f"{place}, from row {first_row}", "numbers or time stamps"):
             times = pd.to_numeric(times) if is_number(str(times[0])) else _read_dates(times)

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from .arrays import load_npy
 from .arrow import is_number
-from .csv_files import UNNAMED, find_bad_row
+from .csv_files import UNNAMED, find_bad_row, text_schema
 from .errors import TimeSeriesDataError, parsing
 from .labels import MISSING
 
@@ -30,7 +30,7 @@ class Header(NamedTuple):
     """What the columns of a file are.
 
     Args:
-        schema: Their names and types; text of text files, and numbers as names where the file has none.
+        schema: Their names and types, of text files see `text_schema`; numbers as names where the file has none.
         is_named: Whether the file names them.
         delimiter: What stands between columns of text; a space stands for any number of spaces and tabs.
         decimal_point: Of numbers as text.
@@ -136,13 +136,28 @@ def _read_text_header(path: Path) -> Header:
     has_names = cells == numbers if len(cells) > 1 else False
     has_names = has_names or (cells[0] == "" and cells[1:] == numbers[:-1] != [])
     has_names = has_names or not all(_is_value(cell, decimal_point) for cell in cells)
+    num_skipped = first + has_names
+    if not has_names:
+        in_comment = _read_commented_names(lines[:first], delimiter, decimal_point)
+        if len(in_comment) == len(cells) > 1:
+            cells, has_names = in_comment, True
     names = [cell or f"{UNNAMED}{index}" for index, cell in enumerate(cells)] if has_names else numbers
     if not has_names and all(split_line(row, delimiter)[-1:] == [""] for row in rows):  # lines end on a delimiter
         names[-1] = f"{UNNAMED}{names[-1]}"
     if len(set(names)) < len(names):
         raise TimeSeriesDataError(f"{path}, line {first + 1}: expected distinct column names, got {names}")
-    schema = pa.schema([(name, pa.string()) for name in names])
-    return Header(schema, has_names, delimiter, decimal_point, first + has_names)
+    schema = text_schema(names, split_line(rows[-1], delimiter))
+    return Header(schema, has_names, delimiter, decimal_point, num_skipped)
+
+
+def _read_commented_names(lines: list[str], delimiter: str, decimal_point: str) -> list[str]:
+    """Returns the cells of the last line of comments, such as the header of `numpy.savetxt`, where they may be names:
+    they are distinct and not all numbers. Words of a sentence are no names if one of them is a number."""
+    comment = next((line.lstrip().lstrip("#%") for line in reversed(lines) if line.strip()), "")
+    cells = split_line(comment, delimiter)
+    are_numbers = [_is_value(cell, decimal_point) for cell in cells]
+    has_names = not any(are_numbers) if delimiter == " " else not all(are_numbers)
+    return cells if has_names and len(set(cells)) == len(cells) else []
 
 
 def _is_value(cell: str, decimal_point: str) -> bool:

@@ -58,9 +58,15 @@ class Recordings:
 
 def list_files(folder: Path) -> list[str]:
     """Returns the paths of the files in a directory, with "/" and in order, without those of the system."""
-    files = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    files, seen = [], set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        if os.path.realpath(place) in seen:
+            folders.clear()  # a link that leads back
+            continue
+        seen.add(os.path.realpath(place))
+        files += [Path(place, name).relative_to(folder).as_posix() for name in names if Path(place, name).is_file()]
     is_hidden = re.compile(r"(^|/)(\.|__MACOSX/)")
-    return sorted(file.as_posix() for file in files if not is_hidden.search(file.as_posix()))
+    return sorted(file for file in files if not is_hidden.search(file))
 
 
 def find_split(name: str) -> str | None:
@@ -260,7 +266,8 @@ def _read_frame(path: Path) -> pd.DataFrame:
             frame = pd.read_csv(
                 path, sep=None, engine="python", dtype=str, keep_default_na=False, encoding="utf-8-sig"
             )
-        frame = frame.map(lambda value: "" if value is None or value != value else str(value)).reset_index(drop=True)
+        frame = frame.map(lambda value: "" if value is None or value != value else str(value).strip())
+        frame = frame.reset_index(drop=True)
     if len(frame) == 0:
         raise TimeSeriesDataError(f"{path}: expected at least one row, got none")
     return frame

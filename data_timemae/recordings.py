@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from datasets import Dataset, DatasetDict, Features, List, Value
 from datasets.utils import tqdm
 
-from .arrow import encode_series
+from .arrow import encode_series, trim
 from .columns import Values, find_values, holds_lists, some, to_floats
 from .downloads import cache_folder
 from .errors import TimeSeriesDataError, parsing
@@ -47,7 +47,7 @@ from .table_files import file_key
 
 logger = logging.getLogger(__name__)
 
-CACHE_VERSION = 2  # of the Arrow files
+CACHE_VERSION = 3  # of the Arrow files
 INTERVAL = "(interval)"  # the column of the usual time from one row to the next
 IRREGULARITY = "(irregularity)"  # the column of what `find_irregularity` finds
 OTHER_RATES = 1.1  # times the shortest interval: so much do the intervals of one rate differ at most
@@ -133,6 +133,7 @@ def read_recordings(
     ):
         if source is not None and said in first.schema.names:
             raise ValueError(f"expected {role} or names of files that say it, got {said!r} and {source}")
+    guessed_id = found.id if found.id in found.guessed and found.id not in (found.group, found.labels) else None
     inside = replace(
         found,
         id=None,  # here the file is the series
@@ -148,7 +149,7 @@ def read_recordings(
     splits = {}
     for split in dict.fromkeys(facts.split for facts in recordings.facts.values()):
         chosen = {name: facts for name, facts in recordings.facts.items() if facts.split == split}
-        splits[split] = _copy(folder, chosen, headers, values, inside, channels_first)
+        splits[split] = _copy(folder, chosen, headers, values, inside, channels_first, guessed_id)
         if roles.interval is None:
             _warn_of_irregular(splits[split], [*chosen], place)
     if "train" not in splits:
@@ -273,8 +274,11 @@ def _copy(
     values: Values,
     roles: Roles,
     channels_first: bool | None,
+    guessed_id: str | None,
 ) -> Dataset:
-    """Returns the recordings of a split from their copy in the cache, which is made unless it is there."""
+    """Returns the recordings of a split from their copy in the cache, which is made unless it is there. A file in
+    which the column `guessed_id` names several series is refused.
+    """
     choice = [CACHE_VERSION, values.names, roles.columns, roles.windowed, channels_first, roles.interval]
     identity = [(name, file_key(folder / name), fact.label, fact.group) for name, fact in facts.items()]
     key = hashlib.sha256(json.dumps([choice, identity]).encode()).hexdigest()[:32]
@@ -293,7 +297,7 @@ def _copy(
             written = Path(scratch) / target.name
             with pa.ipc.new_stream(str(written), schema) as writer:
                 for name, fact in tqdm(facts.items(), desc="Reading files", delay=2):
-                    row = _read_row(folder / name, fact, headers[name], values, roles, channels_first)
+                    row = _read_row(folder / name, fact, headers[name], values, roles, channels_first, guessed_id)
                     found = [(row[column], schema.field(column).type) for column in schema.names]
                     columns = [part if isinstance(part, pa.Array) else pa.array(part, kind) for part, kind in found]
                     writer.write_table(pa.table(columns, schema=schema))
@@ -303,11 +307,24 @@ def _copy(
 
 
 def _read_row(
-    path: Path, facts: Facts, header: Header, values: Values, roles: Roles, channels_first: bool | None
+    path: Path,
+    facts: Facts,
+    header: Header,
+    values: Values,
+    roles: Roles,
+    channels_first: bool | None,
+    guessed_id: str | None,
 ) -> dict[str, Any]:
     """Returns what becomes of one file: each column with one element."""
     place = str(path)
     table = read_recording(path, header, values.names, channels_first)
+    if guessed_id is not None:
+        num_series = len(pc.unique(table[guessed_id].drop_null()))
+        if 1 < num_series < len(table):  # where each row has its own it numbers the rows
+            raise TimeSeriesDataError(
+                f"{place}: expected one series a file, got {num_series} by {guessed_id!r}: write a file for each, or "
+                f"one table of all with an id that no two have; ignore_columns={guessed_id!r} takes the file as one"
+            )
     steps = _read_values(path, table, values)
     row: dict[str, Any] = {INTERVAL: [None], IRREGULARITY: [None], "labels": [facts.label], "group": [facts.group]}
     rows = np.arange(len(steps))
@@ -336,7 +353,9 @@ def _read_row(
 
 def _to_text(column: pa.ChunkedArray) -> pa.Array:
     """Returns labels or groups as text, null where there is none."""
-    text = pc.utf8_trim_whitespace(column.combine_chunks().cast(pa.string()))
+    text = trim(column.combine_chunks().cast(pa.string()))
+    # A file in which one is missing may have 1.0 where the others have 1.
+    text = pc.replace_substring_regex(text, r"^([+-]?\d+)\.0*$", r"\1")
     return pc.if_else(pc.equal(text, ""), None, text)
 
 

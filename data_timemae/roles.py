@@ -15,6 +15,8 @@ from .labels import Task
 from .reading import Reading
 
 
+UNIT = r"([_(\[]+(m|u|µ|n)?s(ec(onds?)?)?[)\]]?)?"  # of times, in their names
+
 # The usual names of columns, in lower case and with "_" for spaces. Of several of a kind, the first kind is taken.
 USUAL_NAMES = {
     "labels": (r"labels", r"label", r"(class|target|activity|gesture|label|category)(_?(id|name|label|code))?", r"y"),
@@ -31,8 +33,9 @@ USUAL_NAMES = {
         r"trial",
     ),
     "time": (
-        r"(unix_?|date_?)?(time|timestamps?)([_(\[]+(m|u|µ|n)?s(ec(onds?)?)?[)\]]?)?",
+        r"(unix_?|date_?)?(time|time_?stamps?)" + UNIT,
         r"date|seconds?",
+        r"((time_|seconds_)?elapsed|elapsed_time|epoch)" + UNIT,
         r"t",
     ),
     "index": (r"unnamed:.*", r"(|__)index(_level_\d+__)?", r"level_0", r"row(_?(id|number|nr|no))?", r"rownames"),
@@ -48,6 +51,11 @@ def usual_role(name: str) -> tuple[str, int] | None:
             if re.fullmatch(kind, normal) and not (normal == "t" and name.strip() == "T"):  # T is a temperature
                 return role, rank
     return None
+
+
+def _holds_times(arrow_type: pa.DataType) -> bool:
+    """Returns whether values of a type are time stamps, dates or the time since the first one."""
+    return any(is_kind(arrow_type) for is_kind in (pa.types.is_timestamp, pa.types.is_date, pa.types.is_duration))
 
 
 def may_be_steps(names: Iterable[str]) -> bool:
@@ -105,6 +113,7 @@ class Roles:
         """Gives a role to the columns that have the usual names, and leaves those out that are certainly no values.
 
         What the caller says comes first. A table with a column of times is long unless its columns may be time steps.
+        An index of time stamps is such a column where there is no other.
 
         Args:
             schema: Names and types of all columns.
@@ -128,11 +137,14 @@ class Roles:
             if usual_one is not None and (name not in lists or name in ("labels", "label")):
                 usual[usual_one[0]].append((usual_one[1], name))
         self._drop_weak_names(usual, set(schema.names) - said - left_out)
+        if not usual["time"] and self.time is None:
+            usual["time"] = [pair for pair in usual["index"] if _holds_times(schema.field(pair[1]).type)]
         first = {role: min(found, key=lambda pair: pair[0])[1] for role, found in usual.items() if found}
         named = {name for found in usual.values() for _, name in found}
         free = [name for name in schema.names if name not in named | said | left_out]
-        may_be_long = self.layout is None and self.values is None and not lists and len(free) > 0
-        is_long = self.is_long or (may_be_long and "time" in first and not may_be_steps(free))
+        values = self.values or free
+        may_be_long = self.layout is None and not lists and len(values) > 0
+        is_long = self.is_long or (may_be_long and "time" in first and not may_be_steps(values))
 
         group = self.group or first.get("group")
         series_id = self.id or ((first.get("id") or group) if is_long else None)

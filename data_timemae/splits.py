@@ -3,6 +3,7 @@
 
 import logging
 import math
+import warnings
 from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
@@ -189,8 +190,9 @@ def _find_members(classes: np.ndarray) -> Iterator[np.ndarray]:
 def _choose_groups(
     groups: np.ndarray, classes: np.ndarray | None, missing: int | None, size: float, seed: int, place: str
 ) -> np.ndarray:
-    """Returns which rows are held out, bool of shape `(num_rows,)`, by the first choice that leaves each class and
-    holds out some label; `missing` is the class of the rows that have none.
+    """Returns which rows are held out, bool of shape `(num_rows,)`, by the first choice that leaves each class, holds
+    out some label and, if there is such a choice, at most half of the rows; `missing` is the class of the rows that
+    have none.
     """
     num_groups = int(groups.max()) + 1
     if num_groups < 2:
@@ -203,15 +205,30 @@ def _choose_groups(
         choices = _draw_groups(num_groups, size, seed)
     else:
         choices = _fold_groups(groups, classes, size, seed)
-    all_classes = np.unique(classes[classes != missing])
+    all_classes, large = np.unique(classes[classes != missing]), []
     for chosen in choices:
         is_chosen = np.zeros(num_groups, dtype=bool)
         is_chosen[chosen] = True
         held_out = is_chosen[groups]
         remains = np.isin(all_classes, classes[~held_out]).all()
         if remains and (len(all_classes) == 0 or np.any(classes[held_out] != missing)):
-            return held_out
-    raise TimeSeriesDataError(f"{place}: every choice of groups to hold out takes all series of some class from train")
+            if held_out.mean() <= 0.5:
+                return held_out
+            large.append(held_out)
+    if not large:
+        raise TimeSeriesDataError(
+            f"{place}: every choice of groups to hold out takes all series of some class from train: with a size of 0 "
+            "nothing is held out, and group_column names other groups"
+        )
+    smallest = min(large, key=np.count_nonzero)
+    logger.warning(
+        "%s: %d of %d series are held out, where %g of them were asked for: groups are large, and none is divided.",
+        place,
+        np.count_nonzero(smallest),
+        len(smallest),
+        size,
+    )
+    return smallest
 
 
 def _draw_groups(num_groups: int, size: float, seed: int) -> list[np.ndarray]:
@@ -226,11 +243,15 @@ def _fold_groups(groups: np.ndarray, classes: np.ndarray, size: float, seed: int
     """Returns several choices of groups, each of some folds that hold the classes in their shares."""
     from sklearn.model_selection import StratifiedGroupKFold
 
-    num_folds = min(int(groups.max()) + 1, NUM_FOLDS)
+    num_folds = min(int(groups.max()) + 1, NUM_FOLDS, int(np.bincount(classes).max()))
+    if num_folds < 2:
+        return _draw_groups(int(groups.max()) + 1, size, seed)
     splitter = StratifiedGroupKFold(num_folds, shuffle=True, random_state=seed)
     classes, groups = _thin_out(classes, groups)
-    folds = [np.unique(groups[rows]) for _, rows in splitter.split(groups, classes, groups)]
-    num_taken = max(1, round(size * num_folds))
+    with warnings.catch_warnings():  # of a class with fewer series than folds, which is looked at later
+        warnings.simplefilter("ignore", UserWarning)
+        folds = [np.unique(groups[rows]) for _, rows in splitter.split(groups, classes, groups)]
+    num_taken = max(1, min(round(size * num_folds), num_folds // 2))
     # The splitter shuffles only groups whose classes spread alike: of few large ones all seeds give the same folds.
     folds = [folds[fold] for fold in np.random.default_rng(seed).permutation(num_folds)]
     around = folds + folds  # so that a choice may begin at any fold

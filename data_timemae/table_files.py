@@ -21,7 +21,7 @@ from datasets import Dataset, DatasetDict, Features, List, Value, load_dataset
 from datasets.table import table_cast
 
 from .columns import PACKED, Values, check_columns, find_values, some, to_floats
-from .csv_files import read_csv, read_header
+from .csv_files import read_csv, read_schema
 from .downloads import cache_folder
 from .errors import TimeSeriesDataError, parsing
 from .roles import Roles
@@ -86,9 +86,9 @@ def _check_names(paths: list[Path], names: list[list[str]]) -> None:
 
 
 def _read_schema(path: Path, kind: str) -> pa.Schema:
-    """Returns the names of the columns of a file and, of Parquet, their types."""
+    """Returns the names and types of the columns of a file; of CSV files see `text_schema`."""
     if kind == "csv":
-        return pa.schema([(name, pa.string()) for name in read_header(path)])
+        return read_schema(path)
     with parsing(path, "a parquet table"):
         return pq.read_schema(path)
 

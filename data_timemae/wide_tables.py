@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset, List
 
-from .arrow import encode_series, read_column
+from .arrow import encode_series, read_column, trim
 from .columns import ColumnMapping, find_series, holds_lists, to_floats, unpack_series, without_extension
 from .errors import TimeSeriesDataError
 from .labels import marks_missing
@@ -106,7 +106,7 @@ def _convert_batch(
                     f"{place}: series {first_row + row}: expected {lengths[row]} labels, got {num_labels[row]}"
                 )
     if "group" in target:
-        converted["group"] = rows[mapping.roles["group"]].cast(target["group"].pa_type)
+        converted["group"] = trim(rows[mapping.roles["group"]].cast(target["group"].pa_type))
     return pa.table(converted, schema=schema)
 
 

@@ -7,6 +7,7 @@ A study is a program `studies/NAME.py` that answers one question; see README.md 
 import argparse
 import contextlib
 import json
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +17,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import scipy.stats
+import torch
 from datasets import Dataset, DatasetDict
 from matplotlib.figure import Figure
 from transformers import PreTrainedModel
@@ -115,11 +117,15 @@ class Study:
         print(f"[{len(self._asked)}/{total}, about {as_duration(self.seconds_left())} left] {name}", flush=True)
 
     def _note_call(self) -> None:
-        """Notes the command and the commit of this call in `calls.json`, before it makes its first part."""
+        """
+        Notes the command and the commit of this call in `calls.json`, and what else changes results by rounding,
+        before it makes its first part.
+        """
         if not self._noted:
             origin = provenance()
-            calls = [*self.calls(), {name: origin[name] for name in ("command", "commit")}]
-            write_json(self.output_dir / "calls.json", calls)
+            call = {name: origin[name] for name in ("command", "commit")}
+            call |= {"threads": torch.get_num_threads(), "compiles": os.environ.get("TIMEMAE_STUDIES_COMPILE") == "1"}
+            write_json(self.output_dir / "calls.json", [*self.calls(), call])
             self._noted = True
 
     def calls(self) -> list[dict[str, Any]]:

@@ -97,7 +97,7 @@ CHECKS: dict[str, Check] = {
         TST,
         "fine_tuned",
         epochs=700,
-        options={"width": 128, "pooling": "concatenation"},
+        options={"width": 128},
         fine_tuning={
             "epochs": 100,
             "learning_rate": 1e-3,

@@ -394,12 +394,24 @@ def differences(metrics: dict[str, Any], settings: dict[str, Any]) -> str:
     return markdown_table(["points, with 95% interval over seeds", *labels], rows)
 
 
-def draw(accuracy: dict[str, Summary]) -> Figure:
-    """Draws the accuracies of all methods but those that see the series of test, on each set and in the mean."""
+def draw(accuracy: dict[str, Summary], epochs: float) -> Figure:
+    """
+    Draws the accuracies of all methods but those that see the series of test, on each set and in the mean. The legend
+    says what a reader may not expect: that the paper has more than these `epochs`, and which methods have fewer seeds.
+    """
+    usual = max(map(num_seeds, next(iter(accuracy.values())).values()))
+
+    def title(method: str, scores: dict[str, Any]) -> str:
+        family, *kind = method.rsplit(", ", 1)
+        seeds = num_seeds(scores)
+        notes = [f"{epochs:g} epochs"] if family == TITLES["paper"] else []
+        notes += [f"{seeds} seed{'s' if seeds > 1 else ''}"] if seeds < usual else []
+        return ", ".join([family + (f" ({', '.join(notes)})" if notes else ""), *kind])
+
     return draw_against_labels(
         {
             name: {
-                method: {float(part): score["values"] for part, score in scores.items()}
+                title(method, scores): {float(part): score["values"] for part, score in scores.items()}
                 for method, scores in summary.items()
                 if not method.startswith(TITLES["more-series"])
             }
@@ -494,7 +506,7 @@ def main() -> None:
         for name, methods in results.items()
     }
     tests = {name: compare(methods) for name, methods in results.items()}
-    study.save_picture(draw(summary), "few_labels.png")
+    study.save_picture(draw(summary, arguments.epochs), "few_labels.png")
     if all(num_seeds(methods.get(f"{TITLES['more-series']}, FineAll")) for methods in summary.values()):
         study.save_picture(draw_more_series(summary), "few_labels_more_series.png")
     metrics = {"accuracy": summary, "planned_comparisons": tests, "pretraining": courses}

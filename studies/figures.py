@@ -261,8 +261,10 @@ class Trials:
             held_out = take_fraction(held_out, MAPPED / len(held_out), seed=0)
         features, nearest = {}, {}
         for kind, (title, variant) in itertools.product(PROBES, spec.variants.items()):
-            model = MODELS[variant.model].from_pretrained(self.place(variant, seed))
-            pooled = self.pool(model, *POOLED[kind])
+            place = self.place(variant, seed)
+            if not (place / "model.safetensors").is_file():  # a study goes on from its scores, without the models
+                self.run(variant, seed)
+            pooled = self.pool(MODELS[variant.model].from_pretrained(place), *POOLED[kind])
             found, labels = features_and_labels(pooled, held_out, self.extractor(variant, train))
             name = f"{title}, {PROBES[kind]}"
             nearest[name] = float(cross_val_score(KNeighborsClassifier(1), found, labels, cv=LeaveOneOut()).mean())
@@ -390,7 +392,8 @@ def draw(spec: FigureSpec, variants: dict[str, dict[str, Any]], trials: dict[str
     shared = {"sharex": True} if spec.scale == "words" else {"sharey": True}
     panels = above.subplots(1, len(PROBES), **shared)
     seeds = len(next(iter(trials.values())))
-    accuracy = "accuracy on held-out series of train, in %" + "; bars: 95% interval" * (seeds >= FEWEST_SEEDS)
+    accuracy = "accuracy on held-out series of train, in %"
+    accuracy += "; bars: 95% interval within seeds" * (seeds >= FEWEST_SEEDS)
     for axis, (kind, title) in zip(panels, PROBES.items(), strict=True):
         for line in lines(spec, variants, kind):
             _draw_line(axis, line, spec.scale)

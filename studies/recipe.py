@@ -86,6 +86,7 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
         f"ours, {epochs} epochs": {"config": OURS, "training": training.SMALL_BATCHES | {"epochs": epochs}}
         for epochs in (10, 100)
     },
+    "paper, 100 epochs": {"training": {"epochs": 100}},
 }
 
 # How a classifier is fine-tuned: the head and fields of FineTuningArguments ("training"), fields of TimeMAEConfig

@@ -1,6 +1,7 @@
 import json
 
 import pytest
+from huggingface_hub.errors import StrictDataclassClassValidationError
 from transformers import AutoConfig, BertConfig
 
 from configuration_timemae import PAPER_RECIPE
@@ -119,3 +120,19 @@ def test_a_configuration_from_before_the_recipes_has_that_of_the_paper(tmp_path)
     assert {name: getattr(loaded, name) for name in PAPER_RECIPE} == PAPER_RECIPE and loaded.hidden_size == 32
     assert TimeMAEConfig.from_pretrained(tmp_path, pooling="attention").pooling == "attention"
     assert TimeMAEConfig.from_json_file(tmp_path / "config.json").to_dict() == loaded.to_dict()
+
+
+@pytest.mark.parametrize(
+    "given", [{"momentum": 1.5}, {"num_hidden_layers": 1}, {"num_attention_heads": 3}, {"mcc_loss_weight": -1.0}]
+)
+def test_what_is_given_on_loading_is_checked(tmp_path, given):
+    TimeMAEConfig(hidden_size=16, num_hidden_layers=4).save_pretrained(tmp_path)
+    with pytest.raises(StrictDataclassClassValidationError, match="expected"):
+        TimeMAEConfig.from_pretrained(tmp_path, **given)
+    assert TimeMAEConfig.from_pretrained(tmp_path, num_hidden_layers=2).num_hidden_layers == 2
+
+
+def test_names_of_labels_as_json_has_them(tmp_path):
+    TimeMAEConfig().save_pretrained(tmp_path)
+    config = TimeMAEConfig.from_pretrained(tmp_path, id2label={"0": "run", "1": "walk"})
+    assert config.id2label == {0: "run", 1: "walk"} and config.label2id == {"run": 0, "walk": 1}

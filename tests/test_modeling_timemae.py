@@ -623,3 +623,36 @@ def test_refuses_a_ratio_that_leaves_nothing_masked_or_visible():
 def test_refuses_noise_of_another_shape(tiny_config):
     with pytest.raises(ValueError, match=r"shape \(2, 5\), got \(2, 4\)"):
         TimeMAEForPreTraining(tiny_config)(torch.randn(2, 40, 3), masking_noise=torch.rand(2, 4))
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        (torch.tensor([0, 2]), "single_label_classification"),
+        (torch.tensor([[1.0, 0.0, 1.0], [0.0, 0.0, 0.0]]), "multi_label_classification"),
+    ],
+)
+def test_a_classifier_remembers_what_its_labels_were(tiny_config, tmp_path, labels, expected):
+    """So that the pipeline of the saved model gives the scores of its task."""
+    tiny_config.num_labels = 3
+    model = TimeMAEForTimeSeriesClassification(tiny_config)
+    assert model.config.problem_type is None
+    model(torch.randn(2, 40, 3), labels=labels)
+    model.save_pretrained(tmp_path)
+    assert TimeMAEConfig.from_pretrained(tmp_path).problem_type == expected
+
+
+def test_a_mask_for_text_is_refused_and_none_is_no_argument(tiny_config):
+    """PEFT hands on what models of text take, as None."""
+    model, series = TimeMAEForTimeSeriesClassification(tiny_config).eval(), torch.randn(2, 40, 3)
+    given = {"input_ids": None, "attention_mask": None, "inputs_embeds": None, "output_hidden_states": None}
+    assert model(series, **given).logits.equal(model(series).logits)
+    with pytest.raises(ValueError, match="expected a mask of the values as past_observed_mask, got attention_mask"):
+        model(series, attention_mask=torch.ones(2, 40))
+
+
+def test_the_map_of_statistics_is_a_linear_map_like_others(any_config):
+    """As adapters that take its place call it."""
+    model = TimeMAEModel(TimeMAEConfig(num_channels=3, sequence_length=40, hidden_size=16, num_hidden_layers=1))
+    linear = model.embeddings.statistics_embeddings
+    assert linear(torch.randn(2, 5, linear.in_features)).shape == (2, 5, 16)

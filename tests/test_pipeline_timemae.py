@@ -120,6 +120,22 @@ def test_one_channel_without_its_axis(tiny_config):
     assert_same(classify([list(range(20)), [1.0, None, 2.0]])[0], expected)
 
 
+def test_a_series_of_pandas_and_what_is_masked(tiny_config):
+    tiny_config.num_channels = 1
+    classify = make_pipeline(tiny_config)
+    hours = pd.Series(np.arange(20.0), index=pd.date_range("2020", periods=20, freq="h"))
+    assert_same(classify(hours), classify(np.arange(20.0)))
+    masked = np.ma.masked_greater(np.where(np.arange(20) < 12, np.arange(20.0), 9999), 100)
+    assert_same(classify(masked), classify(np.where(masked.mask, np.nan, masked.data)))
+
+
+def test_one_label_that_a_series_has_or_has_not(tiny_config, series):
+    tiny_config.problem_type, tiny_config.num_labels = "multi_label_classification", 1
+    classify = make_pipeline(tiny_config)
+    logits = classify.model(**classify.feature_extractor(series[0], return_tensors="pt")).logits[0]
+    assert classify(series[0])[0]["score"] == pytest.approx(logits[0].sigmoid().item())
+
+
 def test_multi_label_and_regression(tiny_config, series):
     tiny_config.problem_type = "multi_label_classification"
     classify = make_pipeline(tiny_config)

@@ -406,6 +406,21 @@ def test_more_patches_than_positions(checkpoint):
         TimeMAEModel.from_encoder_pretrained(checkpoint(ENCODERS["roberta"]), sequence_length=152, patch_length=8)
 
 
+def test_a_table_is_not_resized_beyond_the_positions(bert):
+    model = TimeMAEModel.from_encoder_pretrained(bert, **SERIES)
+    length = model.config.sequence_length
+    with pytest.raises(ValueError, match="expected at most 20 patches, as many as the 'bert' encoder has positions"):
+        model.resize_position_embeddings(21 * model.config.patch_length)
+    assert model.config.sequence_length == length
+
+
+def test_a_checkpoint_of_half_precision_is_read_as_float32(bert, tmp_path):
+    BertModel.from_pretrained(bert).to(torch.bfloat16).save_pretrained(tmp_path)
+    model = TimeMAEForPreTraining.from_encoder_pretrained(tmp_path, **SERIES)
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    model(torch.randn(2, model.config.sequence_length, model.config.num_channels)).loss.backward()
+
+
 def test_heads_that_do_not_divide_the_width(bert):
     with pytest.raises(REFUSED, match="'bert' encoder to be divisible by its heads, got 16 and 3"):
         TimeMAEConfig(encoder_config=BertConfig(**{**SIZES, "num_attention_heads": 3}))

@@ -52,7 +52,7 @@ def predict_hidden_windows(
     Raises:
         ValueError: a series that the feature extractor or the model refuses, such as one of a single window.
     """
-    array = np.asarray(series, dtype=np.float32)
+    array = np.asarray(feature_extractor.as_array(series), dtype=np.float32)
     array = array[:, None] if array.ndim == 1 else array
     inputs = feature_extractor.prepare([array], return_tensors="pt").to(model.device)
     num_patches = count_patches(len(array), model.config.patch_length)

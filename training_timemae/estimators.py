@@ -143,6 +143,7 @@ class TimeMAEEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, SeriesEs
                     per_device_train_batch_size=batch_size,
                     **settings,
                 )
+        self._fitted_params = self.get_params()
         return self
 
     def _min_timepoints(self) -> int:
@@ -165,6 +166,11 @@ class TimeMAEEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, SeriesEs
         check_is_fitted(self, "model_")
         return extract_features(self.model_, self._read(X, reset=False), self.feature_extractor_, progress=False)
 
+    def find_changes(self) -> dict[str, Any]:
+        """Returns the parameters of the model and its training that are others than when it was fitted."""
+        known = {**self._fitted_params, "random_state": self.random_state, "verbose": self.verbose}
+        return {name: value for name, value in self.get_params().items() if value != known[name]}
+
     @property
     def _n_features_out(self) -> int:
         return self.model_.config.pooled_size
@@ -186,6 +192,7 @@ class TimeMAEEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, SeriesEs
         encoder.model_, encoder.feature_extractor_ = model, TimeMAEFeatureExtractor.from_pretrained(path)
         encoder._form, encoder.n_channels_ = None, model.config.num_channels
         encoder.n_features_in_ = encoder.n_channels_
+        encoder._fitted_params = encoder.get_params()
         return encoder
 
 
@@ -271,7 +278,15 @@ class TimeMAEClassifier(ClassifierMixin, SeriesEstimator):
             )
         with seeded(self.random_state) as seed:
             self.pretrained_encoder_ = self._fit_encoder(X, seed)
+        self._pretrained_from = repr(self.encoder)
         return self
+
+    def _find_pretrained(self) -> TimeMAEEncoder | None:
+        """Returns what `pretrain` has made, unless `encoder` is another one since."""
+        pretrained = getattr(self, "pretrained_encoder_", None)
+        if pretrained is None or self._pretrained_from != repr(self.encoder):
+            return None
+        return pretrained
 
     def _is_unfitted_encoder(self) -> bool:
         return isinstance(self.encoder, TimeMAEEncoder) and not hasattr(self.encoder, "model_")
@@ -287,9 +302,15 @@ class TimeMAEClassifier(ClassifierMixin, SeriesEstimator):
         if isinstance(self.encoder, str | Path):
             encoder = TimeMAEEncoder.from_pretrained(self.encoder)
         elif self.encoder is None or self._is_unfitted_encoder():
-            encoder = getattr(self, "pretrained_encoder_", None) or self._fit_encoder(X, seed)
+            encoder = self._find_pretrained() or self._fit_encoder(X, seed)
         elif isinstance(self.encoder, TimeMAEEncoder):
             encoder = self.encoder
+            changed = encoder.find_changes()
+            if changed:
+                raise ValueError(
+                    f"expected an `encoder` with the parameters that it was fitted with, got another {changed}: give "
+                    "one that is not fitted, which is pre-trained with each of them"
+                )
         else:
             raise TypeError(f"expected `encoder` as a TimeMAEEncoder, a path or None, got {self.encoder!r}")
         if encoder.n_channels_ != self.n_channels_:

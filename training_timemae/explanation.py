@@ -77,7 +77,7 @@ class Question:
                 "expected a model with a classification head, as AutoModelForSequenceClassification loads it, got "
                 f"{type(model).__name__}"
             )
-        array = np.asarray(series, dtype=np.float32)
+        array = np.asarray(feature_extractor.as_array(series), dtype=np.float32)
         if array.ndim == 1:
             array = array[:, None]
         inputs = feature_extractor.prepare([array], return_tensors="pt").to(model.device)

@@ -1,6 +1,7 @@
 # Copyright 2026 The TimeMAE for Hugging Face authors. Licensed under the Apache License, Version 2.0.
 """A classifier as one ONNX file, from raw series to scores, for servers that have onnxruntime and numpy only."""
 
+import copy
 import json
 import tempfile
 from pathlib import Path
@@ -83,7 +84,7 @@ def export_onnx(
         raise ValueError(
             f"expected a feature extractor for {config.num_channels} channels, got {feature_extractor.num_channels}"
         )
-    module = RawSeriesClassifier(model, feature_extractor).eval()
+    module = RawSeriesClassifier(copy.deepcopy(model).float().cpu(), feature_extractor).eval()
     example = torch.zeros(2, config.sequence_length, config.num_channels)
     batch = torch.export.Dim("batch_size", min=1)
     program = torch.onnx.export(

@@ -19,7 +19,7 @@ from transformers import PrinterCallback, set_seed
 
 from data_timemae.arrays import Arrays, encode_arrays
 from data_timemae.formatting import TIME_SERIES_FORMAT
-from feature_extraction_timemae import TimeMAEFeatureExtractor
+from feature_extraction_timemae import TimeMAEFeatureExtractor, fill_masked
 from modeling_timemae import TimeMAEPreTrainedModel
 
 from .arguments import RunArguments
@@ -84,6 +84,7 @@ class SeriesEstimator(BaseEstimator):
         Raises:
             ValueError, TypeError: `X` is no collection of series of numbers, or not one as in `fit`.
         """
+        X = fill_masked(X)
         form: int | str = "list"
         if are_ragged(X):
             cases = [self._check_case(case, index) for index, case in enumerate(X)]
@@ -127,7 +128,7 @@ class SeriesEstimator(BaseEstimator):
         return 1
 
     def _check_case(self, case: Any, index: int) -> np.ndarray:
-        case = np.asarray(case)
+        case = np.asarray(fill_masked(case))
         if case.dtype.kind not in "iufb" or 0 in case.shape:
             raise ValueError(
                 "expected series of numbers of shape (n_channels, n_timepoints), "

@@ -9,7 +9,7 @@ in each file. For 9 channels and 128 steps, where TimeMAE's encoder has
 
 | | weights of the encoder | features |
 |---|---|---|
-| TST | 159 thousand | 64; 8192 with `pooling="concatenation"`, as in its paper |
+| TST | 159 thousand | 8192, as in its paper; 64 with `pooling="mean"` |
 | TNC | 79 thousand | 64 |
 | TS-TCC | 52 thousand (85 with `width=128`, as in its paper) | 1152 (2304) |
 | TS2Vec | 277 thousand (638 with `width=320`, as in its paper) | 64 (320) |

@@ -20,8 +20,8 @@ class TST(Peer):
         num_channels, sequence_length: as in [`Peer`].
         width: of the encoder; the paper takes 64 or 128.
         num_layers, num_heads, intermediate_size, dropout: of the encoder.
-        pooling: `"mean"` over the steps of a series, or `"concatenation"` of all `sequence_length` steps, as in the
-            paper, 0 after the end of a series.
+        pooling: `"concatenation"` of all `sequence_length` steps, as in the paper, 0 after the end of a series, or
+            their `"mean"`.
         mask_ratio: the part of the values that are hidden.
         mask_length: the mean length of a hidden stretch.
 
@@ -42,7 +42,7 @@ class TST(Peer):
         num_heads: int = 8,
         intermediate_size: int = 256,
         dropout: float = 0.1,
-        pooling: str = "mean",
+        pooling: str = "concatenation",
         mask_ratio: float = 0.15,
         mask_length: float = 3.0,
     ):

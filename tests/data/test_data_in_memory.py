@@ -113,6 +113,7 @@ def test_other_frames():
     one = long_frame()[["x", "y"]].set_index(pd.date_range("2026-01-01", periods=108, freq="s"))
     check_series(series_of(one), [X.reshape(-1, 2)])
     check_series(series_of(one, window=9), X)
+    check_series(series_of(one.set_index(one.index - one.index[0]), resample=1.0), [X.reshape(-1, 2)])
     frames = [pd.DataFrame(values, columns=["x", "y"]) for values in X]
     frames[1] = frames[1][["y", "x"]]
     listed = series_of(frames)
@@ -174,3 +175,29 @@ def test_what_is_masked_is_missing():
     for source in (values, list(values)):
         dataset = load_time_series(source, channels_first=False, validation_size=0)
         assert np.argwhere(np.isnan(dataset["train"]["past_values"][:])).tolist() == [[1, 2, 0]]
+
+
+def test_channels_of_test_are_those_of_train_by_name():
+    frame = pd.DataFrame({"x": [0.0] * 5, "y": [1.0] * 5})
+    labels = ["up", "down"] * 4
+    dataset = load_time_series(
+        {"train": ([frame] * 8, labels), "test": ([frame[["y", "x"]]] * 2, labels[:2])}, validation_size=0
+    )
+    assert dataset["train"][0]["past_values"][0].tolist() == dataset["test"][0]["past_values"][0].tolist() == [0, 1]
+    others = [frame.rename(columns={"y": "z"})] * 2
+    with pytest.raises(TimeSeriesDataError, match=r"test: series 0: expected channels \['x', 'y'\], got"):
+        load_time_series({"train": ([frame] * 8, labels), "test": (others, labels[:2])})
+
+
+def test_names_of_columns_are_for_tables():
+    frames = [pd.DataFrame({"time": range(5), "x": [0.0] * 5})] * 8
+    with pytest.raises(ValueError, match=r"expected names of columns with a DataFrame or a table, got \['x'\] with"):
+        load_time_series(frames, value_columns=["x"])
+    with pytest.raises(ValueError, match="expected channels_first with arrays, got it with a data set"):
+        load_time_series(load_time_series(frames, validation_size=0), channels_first=True)
+
+
+def test_a_label_that_is_missing_among_text():
+    values, labels = np.zeros((12, 5, 1)), ["a", "b", float("nan")] * 4
+    train = load_time_series(values, labels=labels, channels_first=False, validation_size=0)["train"]
+    assert train.features["labels"].names == ["a", "b"] and train["labels"][:].count(None) == 4

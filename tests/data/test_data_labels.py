@@ -125,3 +125,19 @@ def test_named_classes_are_no_targets(tmp_path):
 def test_unknown_task():
     with pytest.raises(ValueError, match="expected task to be one of .*, got 'ranking'"):
         load_time_series("JapaneseVowels", task="ranking")
+
+
+def test_spaces_are_no_part_of_a_class_or_a_group(tmp_path):
+    labels = ["walk", " walk", "run", "run "]
+    rows = [f"{row // 4},{row % 4},{row},{labels[row // 4]}, s{row // 8} " for row in range(16)]
+    (tmp_path / "long.csv").write_text("\n".join(["series_id,time,x,label,subject", *rows]))
+    train = load_time_series(tmp_path / "long.csv", validation_size=0)["train"]
+    assert train.features["labels"].names == ["run", "walk"] and {*train["group"]} == {"s0", "s1"}
+
+
+def test_numbers_that_are_written_in_two_ways_bring_a_warning(tmp_path, caplog):
+    rows = [f"{row},{-row},{['1', '1.0', '2'][row % 3]}" for row in range(60)]
+    (tmp_path / "wide.csv").write_text("\n".join(["t0,t1,label", *rows]))
+    train = load_time_series(tmp_path / "wide.csv", validation_size=0)["train"]
+    assert train.features["labels"].names == ["1", "1.0", "2"]
+    assert "[['1', '1.0']] are taken as different classes" in caplog.text

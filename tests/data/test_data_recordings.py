@@ -295,6 +295,17 @@ def test_columns_in_another_order_and_an_index(tmp_path):
         np.testing.assert_array_equal(train[row]["past_values"], make_recording(row).to_numpy(np.float32))
 
 
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_an_index_of_dates_tells_the_times(tmp_path, suffix):
+    for row in range(2):
+        frame = make_recording(row)
+        frame.index = pd.date_range("2026-01-01", periods=len(frame), freq="20ms")
+        path = tmp_path / f"{row}.{suffix}"
+        frame.to_csv(path) if suffix == "csv" else frame.to_parquet(path)
+    train = load(tmp_path, resample="40ms")["train"]
+    assert channel_names(train) == ["x", "y", "z"] and [len(series) for series in train["past_values"]] == [4, 5]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
@@ -343,6 +354,10 @@ def test_texts_and_other_kinds_among_the_files(tmp_path, caplog):
         ("x,y\n1.5,2\n3,4\n", True),
         ("x;y\n1,5;2\n3;4\n", True),  # as Excel writes it in most of Europe
         ("# made by numpy.savetxt\n1.5 2\n3 4\n", False),
+        ("# x and y, of 2026\n# x,y\n1.5,2\n3,4\n", True),  # as numpy.savetxt writes a header
+        ("#\n# x y\n1.5 2\n3 4\n", True),
+        ("# by Ann\n# 2 sensors\n1.5 2\n3 4\n", False),
+        ("# x,y\n# 1,2\n1.5,2\n3,4\n", False),
         ("1.5,2\r\n3,4\r\n", False),
         ("1.5\t2\n3\t4\n", False),
         ("0,1\n1.5,2\n3,4\n", False),  # the names that pandas gives
@@ -355,6 +370,15 @@ def test_text_formats(tmp_path, text, is_named):
     dataset = load(tmp_path)
     np.testing.assert_array_equal(dataset["train"][1]["past_values"], [[1.5, 2], [3, 4]])
     assert is_named == (channel_names(dataset) == ["x", "y"])
+
+
+def test_a_header_in_a_comment_has_the_usual_names(tmp_path):
+    for name in ("a.csv", "b.csv"):
+        (tmp_path / name).write_text("#timestamp [ns],w_x,w_y\n0,1.5,2\n5000000,3,4\n")
+    train = load(tmp_path)["train"]
+    np.testing.assert_array_equal(train[1]["past_values"], [[1.5, 2], [3, 4]])
+    assert channel_names(train) == ["w_x", "w_y"]
+    expect_error(tmp_path, "a.csv, column .timestamp .ns..: expected .* as they are numbers", resample="1ms")
 
 
 def test_times_and_targets_with_a_decimal_comma(tmp_path, caplog):
@@ -492,3 +516,35 @@ def test_one_file_is_read_without_a_cache(tmp_path):
         load_recording(path, channels=["x", "w"])
     with pytest.raises(TimeSeriesDataError, match="expected a file of .csv, .*, got 'walk.ts'"):
         load_recording(tmp_path / "walk.ts")
+
+
+def test_the_same_label_and_subject_written_in_two_ways(tmp_path):
+    """As pandas writes whole numbers in a column in which one is missing."""
+    for row in range(8):
+        frame = make_recording(row).assign(label=row % 2, subject=row // 2)
+        if row % 3 == 0:
+            frame = frame.astype({"label": float, "subject": float})
+        frame.to_csv(tmp_path / f"log{row}.csv", index=False)
+    train = load(tmp_path)["train"]
+    assert train.features["labels"].names == ["0", "1"] and {*train["group"]} == {"0", "1", "2", "3"}
+
+
+def test_folders_that_are_links(tmp_path):
+    write_classes(tmp_path / "walks")
+    (tmp_path / "walks" / "walk").rename(tmp_path / "elsewhere")
+    (tmp_path / "walks" / "walk").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    (tmp_path / "walks" / "run" / "back").symlink_to(tmp_path / "walks", target_is_directory=True)
+    train = load(tmp_path / "walks")["train"]
+    assert len(train) == 8 and train.features["labels"].names == ["run", "walk"]
+
+
+def test_several_series_in_a_file(tmp_path, caplog):
+    for row in range(4):
+        frame = make_recording(row).assign(trial=[step // 3 for step in range(LENGTHS[row])])
+        write(frame, tmp_path / ["run", "walk"][row % 2] / f"s{row}.csv")
+    expect_error(tmp_path, r"s0.csv: expected one series a file, got 3 by 'trial': .*ignore_columns='trial'")
+    assert len(load(tmp_path, ignore_columns="trial")["train"]) == 4
+    for path in tmp_path.glob("*/*.csv"):  # a number of each row is an index
+        frame = pd.read_csv(path)
+        frame.assign(trial=range(len(frame))).to_csv(path, index=False)
+    assert len(load(tmp_path)["train"]) == 4

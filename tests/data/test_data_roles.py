@@ -143,6 +143,16 @@ def test_a_table_with_times_is_long_unless_its_columns_may_be_steps(tmp_path):
     assert load(tmp_path / "long.csv", layout="wide")["train"][0]["past_values"].shape == (2, 1)
 
 
+def test_of_several_columns_of_times_one_is_taken(tmp_path, caplog):
+    frame = pd.DataFrame({name: np.arange(6.0) for name in ("time", "seconds_elapsed", "z", "y", "x")})
+    frame.to_csv(tmp_path / "long.csv", index=False)
+    assert read_line(caplog, tmp_path / "long.csv") == (
+        "1 series of 6 steps × 3 channels (z, y, x) · labels: none · time: time · left out: seconds_elapsed"  # noqa: RUF001
+    )
+    frame.drop(columns="time").to_csv(tmp_path / "long.csv", index=False)
+    assert "time: seconds_elapsed" in read_line(caplog, tmp_path / "long.csv")
+
+
 def test_trials_that_each_subject_counts_anew(tmp_path):
     path = tmp_path / "long.csv"
     make_long(trial=np.arange(24) // 6 % 2, subject=np.arange(24) // 12).to_csv(path, index=False)
@@ -168,7 +178,9 @@ def test_a_list_column_with_a_usual_name_holds_series():
 
 
 def test_usual_names():
-    for name in ("Time (s)", "time_ms", "Timestamp", "unix_time", "DateTime", "t"):
+    for name in ("Time (s)", "time_ms", "Timestamp", "unix_time", "DateTime", "t", "timestamp [ns]", "time_stamp"):
+        assert usual_role(name)[0] == "time", name
+    for name in ("seconds_elapsed", "time_elapsed", "elapsed (s)", "elapsed_time", "Epoch"):
         assert usual_role(name)[0] == "time", name
     for name in ("x", "t0", "T", "acc_y", "temperature", "class_a", "user acceleration", "indexed", "target_speed"):
         assert usual_role(name) is None, name

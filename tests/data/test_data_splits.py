@@ -131,3 +131,28 @@ def test_the_last_series_of_a_class_stays_in_train(monkeypatch):
     assert set(dataset["train"]["labels"]) == set(range(101))
     assert set(dataset["validation"]["labels"]) == {100}
     assert len(dataset["validation"]) == 39
+
+
+def test_groups_of_small_classes():
+    values = np.random.default_rng(0).normal(size=(12, 20, 2))
+    dataset = load_time_series(values, labels=np.arange(12) % 3, groups=np.arange(12), channels_first=False)
+    assert {name: len(split) for name, split in dataset.items()}["validation"] in range(1, 7)
+    assert not {*dataset["train"]["group"]} & {*dataset["validation"]["group"]}
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_large_group_stays_in_train(seed):
+    groups = np.repeat(np.arange(5), [900, 25, 25, 25, 25])
+    values = np.zeros((1000, 4, 1))
+    dataset = load_time_series(
+        values, labels=np.arange(1000) % 2, groups=groups, seed=seed, channels_first=False, test_size=0.2
+    )
+    assert len(dataset["train"]) >= 900
+
+
+def test_more_is_held_out_than_was_asked_for(caplog):
+    groups = np.repeat(["large", "small"], [30, 10])
+    labels = np.r_[np.arange(30) % 2, np.arange(10) % 3]  # only the small one has class 2, so it stays
+    dataset = load_time_series(np.zeros((40, 4, 1)), labels=labels, groups=groups, channels_first=False)
+    assert {*dataset["validation"]["group"]} == {"large"}
+    assert "30 of 40 series are held out, where 0.2 of them were asked for" in caplog.text

@@ -1,3 +1,4 @@
+import logging
 import os
 import time
 from pathlib import Path
@@ -120,6 +121,52 @@ def test_wide_table(tmp_path, suffix):
     assert train.cache_files, "the table should lie on disk as Arrow"
 
 
+@pytest.mark.parametrize("suffix", [*WRITERS, None])
+def test_steps_in_the_order_of_their_names_as_text(tmp_path, caplog, suffix):
+    frame = pd.DataFrame(np.arange(4.0) * 100 + np.arange(12)[:, None], columns=[f"t{step}" for step in range(4)])
+    frame.columns = ["t0", "t1", "t9", "t10"]
+    frame = frame.assign(label=["up", "down"] * 6)
+    parts = {"train": frame[["t0", "t1", "t10", "t9", "label"]], "test": frame[["t9", "t10", "t0", "t1", "label"]]}
+    source = parts if suffix is None else tmp_path
+    for split, part in parts.items() if suffix else ():
+        WRITERS[suffix](part, tmp_path / f"{split}.{suffix}")
+    dataset = load_time_series(source, validation_size=0)
+    assert "the columns from 't0' to 't10' are read as time steps in the order of their numbers" in caplog.text
+    for split in parts:
+        np.testing.assert_array_equal(dataset[split][1]["past_values"][:, 0], [1, 101, 201, 301])
+    caplog.clear()
+    said = load_time_series(source, validation_size=0, value_columns=["t0", "t1", "t10", "t9"])
+    np.testing.assert_array_equal(said["test"][1]["past_values"][:, 0], [1, 101, 301, 201])
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("columns", "odd"),
+    [
+        ([f"{axis}_{step}" for axis in "xyz" for step in range(20)] + ["age"], "['x_0', 'y_0', 'z_0', 'age']"),
+        ([f"t{step}" for step in range(20)] + ["age"], "['age']"),
+        ([f"t{step}" for step in range(20)], None),
+        ([f"t-{step}" for step in range(20, 0, -1)], None),
+        ([f"t{step}" for step in range(-5, 5)], None),
+        ([str(step / 10) for step in range(20)], None),
+        ([str(day.date()) for day in pd.date_range("2026-01-20", periods=20)], None),
+        (["acc_x", "acc_y", "gyro_x"], None),
+    ],
+)
+def test_steps_that_are_not_numbered_alike(caplog, columns, odd):
+    frame = pd.DataFrame(np.arange(5.0) + np.arange(len(columns))[:, None], index=columns).T
+    [series] = load_time_series(frame, validation_size=0)["train"]["past_values"][:1]
+    np.testing.assert_array_equal(series[:, 0], np.arange(len(columns)))
+    assert len(caplog.records) == (odd is not None)
+    assert odd is None or f"not all of them are numbered alike: {odd}. Leave out" in caplog.text
+
+
+def test_channels_that_are_numbered_stay_in_their_order(caplog):
+    frame = make_long().rename(columns={"x": "ch10", "y": "ch9"})
+    assert channel_names(load_time_series(frame, id_column="name", validation_size=0)) == ["ch10", "ch9"]
+    assert not caplog.records
+
+
 @pytest.mark.parametrize("suffix", WRITERS)
 def test_long_table(tmp_path, suffix):
     frame = make_long()
@@ -166,6 +213,28 @@ def test_long_table_with_time_stamps(tmp_path):
         assert [len(series) for series in train["past_values"]] == [5] * 20
 
 
+@pytest.mark.parametrize("header", [",0,1,2", "0,1,2,3", "0.0,0.5,1.0,1.5", "-1,0,1,2"])
+def test_a_header_of_numbers_that_increase(tmp_path, header):
+    (tmp_path / "table.csv").write_text(f"{header}\n0,1,2,3\n1,4,5,6\n")
+    train = load_time_series(tmp_path / "table.csv", validation_size=0)["train"]
+    assert [series[-1, 0] for series in train["past_values"]] == [3, 6]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+@pytest.mark.parametrize("others", [{}, {"time": np.arange(50.0)}])
+def test_an_index_of_dates_without_a_name(tmp_path, caplog, suffix, others):
+    caplog.set_level(logging.INFO, "data_timemae")
+    values = np.random.default_rng(0).standard_normal((50, 3)).astype(np.float32)
+    frame = pd.DataFrame(values, columns=["ax", "ay", "az"]).assign(**others)
+    frame.index = pd.date_range("2026-01-01", periods=50, freq="20ms")
+    path = tmp_path / f"table.{suffix}"
+    frame.to_csv(path) if suffix == "csv" else frame.to_parquet(path)
+    [series] = load_time_series(path, validation_size=0)["train"]["past_values"][:]
+    np.testing.assert_array_equal(series, values)
+    name = "Unnamed: 0" if suffix == "csv" else "__index_level_0__"
+    assert f"time: {'time' if others else name}" in caplog.text
+
+
 def test_directory_of_table_shards(tmp_path):
     frame = make_wide().drop(columns="name")
     (tmp_path / "data").mkdir()
@@ -196,6 +265,8 @@ LONG_CSV = "name,time,x,label\ns0,0,1,up\ns0,1,2,up\ns1,0,3,down\ns1,1,4,down\n"
     [
         ("", {"id_column": "name"}, "line 1: expected distinct column names, got .."),
         ("name,a,a,label\n", {"id_column": "name"}, "line 1: expected distinct column names"),
+        ("0,1.5,-2\n1,2,3\n", {"id_column": "name"}, r"line 1: expected column names, got the numbers \['0'.*\.npy"),
+        ("1,1,2\n1,2,3\n", {"id_column": "name"}, r"line 1: expected column names, got the numbers \['1', '1', '2'\]"),
         ("name,a,b,label\n", {"id_column": "name"}, "table.csv: expected at least one row, got none"),
         (WIDE_CSV.replace(",4,down", ",down"), {"id_column": "name"}, "line 3: expected 4 columns, got 3"),
         (WIDE_CSV + "s2,1,2,up,5\n", {"id_column": "name"}, "line 4: expected 4 columns, got 5"),
@@ -346,3 +417,10 @@ def test_structs_are_no_values(tmp_path, in_file):
     assert len(load_time_series(source, value_columns="signal", validation_size=0)["train"]) == 2
     with pytest.raises(TimeSeriesDataError, match="expected numbers or text as labels, got struct"):
         load_time_series(source, value_columns="signal", label_column="about", validation_size=0)
+
+
+def test_a_long_table_whose_columns_of_values_are_named(tmp_path):
+    rows = [f"{row // 5},{row % 5},{row},{-row},{20},{row // 5 % 2}" for row in range(100)]
+    (tmp_path / "long.csv").write_text("\n".join(["series_id,time,x,y,temp,label", *rows]))
+    train = load_time_series(tmp_path / "long.csv", value_columns=["x", "y"], validation_size=0)["train"]
+    assert {series.shape for series in train["past_values"]} == {(5, 2)} and len(train) == 20

@@ -98,6 +98,8 @@ def test_missing_values_are_read_as_missing(motions):
     filled[:, :, 10:20] = 0
     assert np.isfinite(classifier.predict_proba(holes)).all()
     assert not np.allclose(classifier.predict_proba(holes), classifier.predict_proba(filled), atol=1e-4)
+    masked = np.ma.masked_array(filled, np.isnan(holes))
+    np.testing.assert_array_equal(classifier.predict_proba(masked), classifier.predict_proba(holes))
 
 
 def test_results_follow_random_state_alone(motions):
@@ -142,6 +144,8 @@ def test_a_fitted_encoder_is_taken_as_it_is_and_survives_clone(motions, tmp_path
     np.testing.assert_allclose(saved.predict_proba(X), frozen.predict_proba(X), atol=1e-6)
     with pytest.raises(ValueError, match="expected X with 6 channels, as its encoder was fitted on, got 2"):
         TimeMAEClassifier(encoder).fit(X[:, :2], y)
+    with pytest.raises(ValueError, match="parameters that it was fitted with, got another {'hidden_size': 4}"):
+        frozen.set_params(encoder__hidden_size=4).fit(X, y)
 
 
 def test_pretraining_on_other_series_than_those_with_labels(motions):
@@ -151,6 +155,8 @@ def test_pretraining_on_other_series_than_those_with_labels(motions):
         classifier.pretrain(X).predict(X)
     expected = clone(QUICK_ENCODER).fit(X).transform(X)
     np.testing.assert_array_equal(classifier.fit(X[::4], y[::4]).encoder_.transform(X), expected)
+    other = clone(QUICK_ENCODER).set_params(hidden_size=8)
+    assert classifier.set_params(encoder=other).fit(X[::4], y[::4]).model_.config.hidden_size == 8
     with pytest.raises(ValueError, match="expected an `encoder` that is not fitted, or None"):
         TimeMAEClassifier(classifier.encoder_).pretrain(X)
     with pytest.raises(TypeError, match="expected `encoder` as a TimeMAEEncoder, a path or None, got 3"):

@@ -4,6 +4,7 @@ import importlib.util
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -144,6 +145,17 @@ def test_a_path_of_too_few_steps_is_said(untrained, caplog):
 
 
 @needs_captum
+def test_frames_are_explained_by_the_names_of_their_columns(untrained):
+    model, extractor, series = untrained
+    extractor.channel_names = ["x", "y", "z"]
+    frame = pd.DataFrame(series, columns=["x", "y", "z"])
+    expected = explain(model, series, extractor)
+    assert explain(model, frame[["z", "x", "y"]], extractor).score == expected.score
+    masked = np.ma.masked_array(np.where(series > 1, 9999, series), series > 1)
+    holes = np.where(series > 1, np.nan, series)
+    assert explain(model, masked, extractor).score == explain(model, holes, extractor).score
+
+
 def test_what_cannot_be_explained_is_refused(untrained, tiny_config):
     model, extractor, series = untrained
     with pytest.raises(ValueError, match="expected a model with a classification head, .* got TimeMAEModel"):

@@ -1,3 +1,4 @@
+import copy
 import json
 import subprocess
 import sys
@@ -112,3 +113,12 @@ def test_the_module_gives_what_the_pipeline_gives(classifier, series):
         row[: len(values)] = torch.from_numpy(values)
     scores = RawSeriesClassifier(classifier, extractor)(padded).detach()
     np.testing.assert_allclose(scores, scores_of_pipeline(classifier, extractor, series), atol=1e-6)
+
+
+def test_a_model_of_half_precision_is_exported_as_it_would_be_in_float32(classifier, series, tmp_path):
+    extractor = TimeMAEFeatureExtractor(num_channels=3)
+    half = copy.deepcopy(classifier).to(torch.bfloat16).train()
+    export_onnx(half, extractor, tmp_path / "half.onnx")
+    assert half.training and half.dtype == torch.bfloat16
+    expected = scores_of_pipeline(copy.deepcopy(half).float(), extractor, series)
+    np.testing.assert_allclose(run(tmp_path / "half.onnx", series, 40), expected, atol=1e-5)
