@@ -279,6 +279,8 @@ def describe_config(model: torch.nn.Module) -> dict[str, Any]:
     """Returns what the configuration of a model says of it now: training may change it."""
     config = getattr(model, "config", None)
     settings = {} if config is None else config.to_dict()
+    if settings.get("problem_type") is None:  # the labels will say it
+        settings.pop("problem_type", None)
     return {name: value for name, value in settings.items() if name not in NOT_OF_THE_MODEL}
 
 

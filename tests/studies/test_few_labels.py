@@ -165,9 +165,11 @@ def test_pictures_begin_with_the_mean_and_show_what_the_series_of_test_add_apart
     of_set = {method: {"0.01": over_seeds([0.5, 0.6]), "1": over_seeds([0.8, 0.9])} for method in methods}
     of_set["TimeMAE, with the series of test, FineAll"] = {"0.01": over_seeds([0.6]), "1": over_seeds([0.95])}
     accuracy = {"har-8": of_set, "unknown_set-3": of_set}
-    figure = few_labels.draw(accuracy)
+    figure = few_labels.draw(accuracy, epochs=30)
     assert [axis.get_title() for axis in figure.axes] == ["mean of 2 sets", "HAR", "unknown_set"]
-    assert not [label for label in figure.axes[0].get_legend_handles_labels()[1] if "series of test" in label]
+    labels = figure.axes[0].get_legend_handles_labels()[1]
+    assert not [label for label in labels if "series of test" in label]
+    assert "recipe of the paper (30 epochs), FineAll" in labels
     (_, fine_all), _ = few_labels.draw_more_series({"har-8": of_set}).axes[0].get_legend_handles_labels()
     assert fine_all.lines[0].get_ydata(orig=False) == pytest.approx([10, 15])  # of the first seed, which both have
 

@@ -35,7 +35,7 @@ def test_the_main_table_is_made_once_and_stands_beside_the_published(run_study, 
     assert scores["TimeMAE"]["fine_last"]["accuracy"]["published"] == 95.76
     assert scores["TimeMAE, original recipe"]["fine_last"]["macro_f1"]["published"] == 95.75
     methods = read_results(tmp_path / "paper")["metrics"]["methods"]["AD"]
-    assert methods["TST"]["features"] == 64 and methods["TimeMAE"]["features"] == 576
+    assert methods["TST"]["features"] == 29 * 64 and methods["TimeMAE"]["features"] == 576
     assert 0 < methods["FineZero+"]["parameters"] < methods["TimeMAE"]["parameters"]
     assert methods["FineZero+"]["pretraining"] == [{}] and methods["TimeMAE"]["pretraining"][0]["steps"] == 2
     assert {"0.0003", "0.001", "0.003"} <= {*methods["TST"]["learning_rates"]}
