@@ -89,16 +89,29 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     "paper, 100 epochs": {"training": {"epochs": 100}},
 }
 
+# What both a pre-trained encoder and a new one are fine-tuned with.
+STEPS_AND_RATES = {
+    f"{steps} steps, {rate}": {"max_steps": steps, "learning_rate": float(rate)}
+    for steps, rate in itertools.product((300, 1000), ("3e-4", "1e-3", "3e-3"))
+}
+
 # How a classifier is fine-tuned: the head and fields of FineTuningArguments ("training"), fields of TimeMAEConfig
 # ("config"), whether the encoder is a new one ("from_scratch"), and whether its matrices stay as they are
-# ("vectors_alone"; Ben Zaken et al., 2022).
+# ("vectors_alone"; Ben Zaken et al., 2022). A pre-trained encoder begins with the head of a linear probe, a new one
+# with a random head, if the name says nothing else.
 FINE_TUNINGS: dict[str, dict[str, Any]] = {
-    "300 steps, 3e-4": {"training": {"max_steps": 300, "learning_rate": 3e-4}},
-    "300 steps, 1e-3": {"training": {"max_steps": 300, "learning_rate": 1e-3}},
-    "300 steps, 1e-3, random head": {"training": {"max_steps": 300, "learning_rate": 1e-3, "head_init": "random"}},
-    "300 steps, 1e-3, from scratch": {
-        "training": {"max_steps": 300, "learning_rate": 1e-3, "head_init": "random"},
-        "from_scratch": True,
+    **{name: {"training": settings} for name, settings in STEPS_AND_RATES.items()},
+    **{
+        f"{name}, random head": {"training": settings | {"head_init": "random"}}
+        for name, settings in STEPS_AND_RATES.items()
+    },
+    **{
+        f"{name}, from scratch": {"training": settings | {"head_init": "random"}, "from_scratch": True}
+        for name, settings in STEPS_AND_RATES.items()
+    },
+    **{
+        f"{name}, from scratch, head of a probe": {"training": settings, "from_scratch": True}
+        for name, settings in STEPS_AND_RATES.items()
     },
     "300 steps, 3e-4, attention": {
         "training": {"max_steps": 300, "learning_rate": 3e-4},
