@@ -8,7 +8,7 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
 
 import recipe
 from base import over_seeds
-from modeling_timemae import TimeMAEModel
+from modeling_timemae import TimeMAEForPreTraining, TimeMAEModel
 
 
 @pytest.mark.slow
@@ -47,6 +47,9 @@ def test_recipes_are_compared_on_validation_and_resumed(run_study, tmp_path, cap
         monkeypatch.setitem(recipe.FINE_TUNINGS[name]["training"], "max_steps", 2)
     arguments = argparse.Namespace(fractions=[0.05, 1.0], fine_tuning_pooling="mean")
     directory = tmp_path / "recipe" / "JapaneseVowels-3" / "ours" / "fold-1"
+    pretrained = TimeMAEForPreTraining.from_pretrained(directory)
+    pretrained.timemae.embeddings.patch_embeddings.weight.data += 0.1  # far from new weights, whose seed is the same
+    pretrained.save_pretrained(directory)
     spy = mock.Mock(side_effect=recipe.training.fine_tune)
     monkeypatch.setattr(recipe.training, "fine_tune", spy)
     scores, models = {}, {}
