@@ -1,14 +1,19 @@
 # Copyright 2026 The TimeMAE for Hugging Face authors. Licensed under the Apache License, Version 2.0.
 """Windows that are cut out of series."""
 
+import logging
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import ClassLabel, Dataset, Features, List, Value
 
-from .arrow import add_to_description, encode_series
+from .arrow import add_to_description, encode_series, read_column
 from .errors import TimeSeriesDataError
 from .formatting import series_views
+
+
+logger = logging.getLogger(__name__)
 
 
 def cut_windows(dataset: Dataset, window: int, stride: int, rule: str, place: str) -> Dataset:
@@ -21,11 +26,19 @@ def cut_windows(dataset: Dataset, window: int, stride: int, rule: str, place: st
         place: Where the series come from, for errors.
 
     Returns:
-        The windows, with `labels` of one a window, and `group`: the group of the series, or else its row.
+        The windows, with `labels` of one a window, and `group`: the group of the series, or else its row. A series
+        that is shorter than a window stays whole, of which a warning tells.
 
     Raises:
         TimeSeriesDataError: no window has an observed value, or there is no majority of real-valued labels.
     """
+    batches = [pc.list_value_length(series) for _, series in read_column(dataset, "past_values")]
+    lengths = np.concatenate([np.empty(0, int), *batches])
+    if num_short := int((lengths < window).sum()):
+        logger.warning(
+            f"{place}: {num_short} of {len(lengths)} series have fewer than {window} time steps, the length of a "
+            f"window, and stay whole; the longest of all has {lengths.max()}."
+        )
     target = Features(dataset.features | {"group": dataset.features.get("group", Value("int64"))})
     if isinstance(target.get("labels"), List):
         target["labels"] = target["labels"].feature

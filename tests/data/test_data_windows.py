@@ -42,6 +42,15 @@ def test_windows_keep_the_label_and_the_group_of_the_series():
         ]
 
 
+def test_a_series_shorter_than_a_window_stays_whole_and_a_warning_tells(caplog):
+    series = {"past_values": [[1.0] * 3, [2.0] * 7]}
+    train = load_time_series(Dataset.from_dict(series), window=3, validation_size=0)["train"]
+    assert [len(one) for one in train["past_values"]] == [3, 3, 3] and not caplog.messages
+    train = load_time_series(Dataset.from_dict(series), window=5, validation_size=0)["train"]
+    assert [len(one) for one in train["past_values"]] == [3, 5]
+    assert "1 of 2 series have fewer than 5 time steps" in caplog.text and "the longest of all has 7" in caplog.text
+
+
 def test_windows_without_a_value_are_dropped():
     series = [1.0, 2.0, None, None, None, None, 7.0, 8.0]
     train = load_time_series(Dataset.from_dict({"past_values": [series]}), window=2, validation_size=0)["train"]
