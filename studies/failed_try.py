@@ -313,7 +313,10 @@ def as_table(
                 points = mean_and_deviation([100 * value for value in end["difference"]["values"]], 1)
                 share = "" if end["share"] is None else f" ({100 * end['share']:.0f}%)"
                 alone, left_in = ("", points + share) if variant.startswith("mended ") else (points, "")
-            collapsed = " (collapsed)" if end["spread_after"]["mean"] < COLLAPSED else ""
+            spreads = end["spread_after"]["values"]
+            num_collapsed = sum(spread < COLLAPSED for spread in spreads)
+            of_seeds = "" if num_collapsed == len(spreads) else f"{num_collapsed} of {len(spreads)} seeds "
+            collapsed = f" ({of_seeds}collapsed)" if num_collapsed else ""
             p = p_values.get(variant) if of_runs is ends else None
             rows.append(
                 [
@@ -372,12 +375,17 @@ def draw(long_runs: dict[str, list[dict[str, Any]]], ends: dict[str, dict[str, A
         ended = [100 * ends[names[row]]["after"]["mean"] for row in rows]
         errors = [half_widths[row] for row in rows] if has_intervals else None
         bars.errorbar(ended, rows, xerr=errors, fmt="o", color=color, capsize=3, label=label)
+        if has_intervals:
+            of_seeds = [(100 * value, row) for row in rows for value in ends[names[row]]["after"]["values"]]
+            bars.scatter(*zip(*of_seeds, strict=True), s=14, color="black", zorder=3)
     before = [100 * ends[name]["before"]["mean"] for name in names]
     bars.plot(before, range(len(names)), "k|", markersize=10, label="before the first step")
     middle = 100 * statistics.median(REPORTED.values())
     bars.axvline(middle, color="black", linestyle="--", linewidth=1, label="the failed try, as reported (on test)")
     bars.set_yticks(range(len(names)), names)
-    bars.set_xlabel(f"linear probe after {epochs} epochs, accuracy in %" + "; bars: 95% interval" * has_intervals)
+    bars.set_xlim(max(-1, bars.get_xlim()[0]), min(101, bars.get_xlim()[1]))
+    explained = "\nsmall points: seeds; bars: 95% interval, cut at 0 and 100" * has_intervals
+    bars.set_xlabel(f"linear probe after {epochs} epochs, accuracy in %{explained}")
     bars.grid(alpha=0.3)
     seeds = len(next(iter(ends.values()))["after"]["values"])
     bars.set_title(f"{seeds} seed{'s' if seeds > 1 else ''}, {epochs} epochs")

@@ -75,6 +75,17 @@ def test_shares_are_parts_of_the_way_from_the_failed_to_the_mended_try(failed_tr
     ]
 
 
+@pytest.mark.parametrize(
+    ("spreads", "said"),
+    [([0.1, 0.2], "0.15 |"), ([0.1, 1e-6], "0.05 (1 of 2 seeds collapsed) |"), ([1e-6, 1e-6], "1e-06 (collapsed) |")],
+)
+def test_the_table_says_how_many_seeds_have_collapsed(failed_try, spreads, said):
+    start = {"accuracy": 0.7, "spread": 0.1}
+    of_seeds = [{"curve": [start, {"accuracy": 0.6, "spread": spread, "mcc_loss": 5.0}]} for spread in spreads]
+    table = failed_try.as_table(failed_try.summarise_ends({"failed": of_seeds}), {}, [], [5, 100])
+    assert f"0.1 → {said}" in table
+
+
 def test_each_side_has_its_own_error(failed_try):
     scores = {
         "failed": [0.60, 0.60, 0.60],
