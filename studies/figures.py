@@ -386,9 +386,18 @@ def report(metrics: dict[str, Any], settings: dict[str, Any]) -> str:
 
 
 def draw(spec: FigureSpec, variants: dict[str, dict[str, Any]], trials: dict[str, list[Trial]], name: str) -> Figure:
-    """Draws accuracies, a panel for each probe, with 95% intervals over seeds, and the codebook if it is asked for."""
-    figure = plt.figure(figsize=(11, 8.8 if spec.codebook else 4.6), layout="constrained")
-    above, *below = figure.subfigures(1 + spec.codebook, 1, squeeze=False)[:, 0]
+    """
+    Draws accuracies, a panel for each probe, with 95% intervals over seeds, and the codebook if it is asked for and
+    that of any variant changes in training.
+    """
+    perplexities = {
+        title: _perplexities(of_seeds[0])
+        for title, of_seeds in trials.items()
+        if spec.codebook and spec.variants[title].has_codewords
+    }
+    with_codebook = any(len({*values}) > 1 for _, values in perplexities.values())
+    figure = plt.figure(figsize=(11, 8.8 if with_codebook else 4.6), layout="constrained")
+    above, *below = figure.subfigures(1 + with_codebook, 1, squeeze=False)[:, 0]
     shared = {"sharex": True} if spec.scale == "words" else {"sharey": True}
     panels = above.subplots(1, len(PROBES), **shared)
     seeds = len(next(iter(trials.values())))
@@ -412,8 +421,7 @@ def draw(spec: FigureSpec, variants: dict[str, dict[str, Any]], trials: dict[str
     order = [labels.index(line.label) for line in lines(spec, variants, next(iter(PROBES)))]
     above.legend([handles[place] for place in order], [labels[place] for place in order], loc="outside right upper")
     if below:
-        with_codewords = {title: found for title, found in trials.items() if spec.variants[title].has_codewords}
-        _draw_codebook(below[0], with_codewords)
+        _draw_codebook(below[0], perplexities)
     figure.suptitle(f"{spec.title}: {name}, {seeds} seed{'s' if seeds > 1 else ''}")
     return figure
 
@@ -479,16 +487,21 @@ def _draw_line(axis: Axes, line: Line, scale: str) -> None:
         axis.minorticks_off()
 
 
-def _draw_codebook(figure: SubFigure, trials: dict[str, list[Trial]]) -> None:
+def _perplexities(trial: Trial) -> tuple[list[float], list[float]]:
+    """Returns the epochs at which a trial was evaluated, and the perplexity of its codebook at each."""
+    evaluations = [entry for entry in trial.get("log", []) if "eval_loss" in entry]
+    return [entry["epoch"] for entry in evaluations], [entry["eval_codebook_perplexity"] for entry in evaluations]
+
+
+def _draw_codebook(figure: SubFigure, perplexities: dict[str, tuple[list[float], list[float]]]) -> None:
     """Draws the perplexity of the codebook in the course of training; one without noise is dashed."""
     axis = figure.subplots()
     suffix = ", no noise"
-    families = list(dict.fromkeys(name.removesuffix(suffix) for name in trials))
-    for name, of_seeds in trials.items():
-        evaluations = [entry for entry in of_seeds[0]["log"] if "eval_loss" in entry]
+    families = list(dict.fromkeys(name.removesuffix(suffix) for name in perplexities))
+    for name, (epochs, values) in perplexities.items():
         axis.plot(
-            [entry["epoch"] for entry in evaluations],
-            [entry["eval_codebook_perplexity"] for entry in evaluations],
+            epochs,
+            values,
             color=f"C{families.index(name.removesuffix(suffix))}",
             linestyle="--" if name.endswith(suffix) else "-",
             label=name,

@@ -252,3 +252,18 @@ def test_variants_of_another_recipe_are_not_taken_for_those_of_the_command_line(
         )
     ]
     assert names == ["unchanged", "unchanged", "recipe paper", "recipe paper, tokenizer_type random_projection"]
+
+
+@pytest.mark.parametrize(("perplexities", "num_panels"), [((36.8, 36.8), 2), ((36.8, 12.0), 3)])
+def test_a_codebook_that_never_changes_is_not_drawn(perplexities, num_panels):
+    spec = variants.FIGURES["width"]
+    accuracy = {"1": {"mean": 0.9, "values": [0.9]}}
+    scores = dict.fromkeys(figures.PROBES, accuracy)
+    log = [
+        {"eval_loss": 1.0, "epoch": epoch, "eval_codebook_perplexity": value}
+        for epoch, value in enumerate(perplexities)
+    ]
+    of_variants = {title: scores | {"untrained": scores} for title in spec.variants}
+    trials = {title: [{"log": log}] for title in spec.variants}
+    figure = figures.draw(spec, of_variants, trials, "UWave")
+    assert len(figure.axes) == num_panels
