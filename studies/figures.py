@@ -404,7 +404,8 @@ def draw(spec: FigureSpec, variants: dict[str, dict[str, Any]], trials: dict[str
     accuracy = "accuracy on held-out series of train, in %"
     accuracy += "; bars: 95% interval within seeds" * (seeds >= FEWEST_SEEDS)
     for axis, (kind, title) in zip(panels, PROBES.items(), strict=True):
-        for line in lines(spec, variants, kind):
+        drawn = [*lines(spec, variants, kind)]
+        for line in drawn:
             _draw_line(axis, line, spec.scale)
         axis.set_title(title, fontsize=10)
         axis.grid(alpha=0.3)
@@ -418,7 +419,7 @@ def draw(spec: FigureSpec, variants: dict[str, dict[str, Any]], trials: dict[str
     else:
         panels[0].set_ylabel(accuracy, fontsize=9)
     handles, labels = panels[0].get_legend_handles_labels()
-    order = [labels.index(line.label) for line in lines(spec, variants, next(iter(PROBES)))]
+    order = [labels.index(line.label) for line in drawn]  # all panels have the same
     above.legend([handles[place] for place in order], [labels[place] for place in order], loc="outside right upper")
     if below:
         _draw_codebook(below[0], perplexities)
